@@ -92,9 +92,7 @@ def main() -> int:
     failed: list[str] = []
     for section in SECTIONS:
         if may_skip(section):
-            say(f"
-=== {section.title}
---- skipped: pyright cannot be fetched here (under CI=true: a failure)")
+            say(f"\n=== {section.title}\n--- skipped: pyright cannot be fetched here (under CI=true: a failure)")
         elif not run(section):
             failed.append(section.title)
     tests_ok, closing = run_tests()

@@ -1,0 +1,124 @@
+"""Imports run one way, stay inside what is declared, and stay cheap."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("supervisors", "spaceactors")
+FOLDERS = ("stores", "durable", "pipelines", "tasks", "observe", "web", "cluster", "cli", "testing")
+OUTSIDERS = ("web", "cluster", "bridge", "cli")  # they know the runtime through its public names only
+DISTRIBUTION_OF = {"attr": "attrs", "typing_extensions": "typing-extensions"}
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Every module or name that a file imports, late imports too, as full dotted names."""
+    package = module_of(path) if path.name == "__init__.py" else module_of(path).rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def third_party(path: Path) -> set[str]:
+    tops = {name.partition(".")[0] for name in imports_of(path)}
+    return tops - set(sys.stdlib_module_names) - set(PACKAGES) - {"__future__"}
+
+
+def offences(package: str, *forbidden: str, skip: tuple[str, ...] = ()) -> list[str]:
+    rule = re.compile("|".join(forbidden))
+    return [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sources(package)
+        if not module_of(path).startswith(skip or ("-",))
+        for name in imports_of(path)
+        if rule.match(name)
+    ]
+
+
+def run_python(code: str) -> str:
+    return subprocess.run((sys.executable, "-c", code), cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def test_supervisors_knows_nothing_of_spaces() -> None:
+    assert offences("supervisors", r"spaceactors\b") == []
+
+
+def test_supervisors_needs_trio_attrs_and_tenacity_only() -> None:
+    assert set().union(*map(third_party, sources("supervisors"))) <= {"trio", "attrs", "attr", "tenacity"}
+
+
+def test_top_modules_never_import_from_the_folders() -> None:
+    """`spaceactors/__init__.py` may: it is the shop window that shows the folders' public names."""
+    top = [path for path in sources("spaceactors") if path.parent.name == "spaceactors" and path.name != "__init__.py"]
+    back = re.compile(rf"spaceactors\.({'|'.join(FOLDERS)})\b")
+    assert [f"{path.name} imports {name}" for path in top for name in imports_of(path) if back.match(name)] == []
+
+
+@pytest.mark.parametrize("outsider", OUTSIDERS)
+def test_what_stands_outside_uses_public_names_only(outsider: str) -> None:
+    inside = f"spaceactors.{outsider}"
+    others = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sources("spaceactors")
+        if module_of(path) == inside or module_of(path).startswith(inside + ".")
+        for name in imports_of(path)
+        if re.match(r"(spaceactors|supervisors)\.(\w+\.)*_", name) and not name.startswith(inside + ".")
+    ]
+    assert others == []
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    """Those of an extra may be imported only in the part which that extra is for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    def names(requirements: list[str]) -> set[str]:
+        return {re.split(r"[^\w-]", requirement, maxsplit=1)[0] for requirement in requirements}
+
+    core = names(project["dependencies"])
+    extras = {extra: names(wanted) for extra, wanted in project["optional-dependencies"].items() if extra != "dev"}
+    missing = [
+        f"{path.relative_to(ROOT)} imports {top}"
+        for package in PACKAGES
+        for path in sources(package)
+        for top in third_party(path)
+        if DISTRIBUTION_OF.get(top, top) not in core | extras.get((*module_of(path).split("."), "", "")[1], set())
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("module", ["spaceactors", "supervisors"])
+def test_importing_loads_nothing_optional_and_no_other_event_loop(module: str) -> None:
+    unwanted = ("asyncio", "anyio", "cyclopts", "msgspec", "psycopg", "pydantic", "ray", "rich", "sqlite3", "starlette")
+    loaded = run_python(f"import sys, {module}; print(*sorted(sys.modules))").split()
+    assert [name for name in loaded if name in unwanted] == []
+
+
+def test_importing_supervisors_does_not_import_spaceactors() -> None:
+    assert "spaceactors" not in run_python("import sys, supervisors; print(*sys.modules)").split()
+
+
+def test_importing_spaceactors_costs_at_most_50_ms_over_trio() -> None:
+    """The best of five fresh processes: a busy machine makes a start slower, never faster."""
+    code = "import time, trio; t = time.perf_counter(); import spaceactors; print(time.perf_counter() - t)"
+    run_python(code)  # writes the byte code
+    assert min(float(run_python(code)) for _ in range(5)) <= 0.050

@@ -1,0 +1,319 @@
+"""How the library is used, as the type checkers see it.
+
+Each line with the mark E must be refused by `mypy --strict` and by pyright in strict mode, and no other line may be:
+tests/project/test_typing.py holds both directions. Nothing here runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, assert_type
+
+import trio
+from attrs import evolve, frozen
+from spaceactors import (
+    Actor,
+    DeadLetter,
+    DrainReport,
+    Emitted,
+    Entry,
+    Gap,
+    MemoryStore,
+    Outcome,
+    Overflow,
+    Priority,
+    Reject,
+    RestartLimit,
+    Runtime,
+    RuntimeConfig,
+    SpaceHandle,
+    SpaceInfo,
+    SpaceOptions,
+    SpaceStatus,
+    WhenBusy,
+    WhenInterrupted,
+    handler,
+    open_runtime,
+)
+from spaceactors.testing import VirtualRuntime, open_test_runtime
+from supervisors import (
+    AutoShutdown,
+    Backoff,
+    ChildCounts,
+    ChildInfo,
+    ChildSpec,
+    ChildStatus,
+    OnLimit,
+    Restart,
+    Strategy,
+    draining,
+    open_pool,
+    open_supervisor,
+    until_drain,
+    value_of,
+    wait_drain,
+)
+from tenacity import wait_exponential
+
+
+@frozen
+class Board:
+    moves: tuple[int, ...] = ()
+
+
+@frozen
+class Moved:
+    square: int
+
+
+class Clock:
+    def now(self) -> float:
+        return 0.0
+
+
+# ---- actors ------------------------------------------------------------------------------------------------------------
+
+
+class Game(Actor[Board], kind="game", state_version=2):
+    options = SpaceOptions(
+        mailbox_capacity=8,
+        overflow=Overflow.REFUSE,
+        when_interrupted=WhenInterrupted.COMMIT,
+        restart_limit=RestartLimit(2, 10.0),
+        throws=(ValueError,),
+    )
+
+    @handler
+    async def play(self, square: int, *, note: str = "") -> bool:
+        assert_type(self.state, Board)
+        assert_type(self.id, str)
+        self.state = evolve(self.state, moves=(*self.state.moves, square))
+        self.history.append({"square": square, "note": note})
+        self.emit(Moved(square))
+        self.emit(Moved(square), now=True)
+        self.count("moves")
+        return True
+
+    @handler(when_busy=WhenBusy.LATEST, timeout=2.0, max_attempts=3)
+    async def think(self, depth: int = 1) -> AsyncIterator[float]:
+        for level in range(depth):
+            yield float(level)
+
+    @handler(name="surrender")
+    async def give_up(self) -> None:
+        self.schedule("clean-up", Game.play, 9, after=60.0)
+        self.schedule("clean-up", Game.play, 9, at=datetime(2030, 1, 1))
+        assert_type(self.cancel_schedule("clean-up"), bool)
+        self.start_soon(trio.sleep, 1.0)
+        self.start_soon(self.handle.send, Game.play, 1)
+        other: SpaceHandle[Game] = self.space("rematch")
+        assert_type(await other.ask(Game.play, 1), bool)
+        assert_type(await self.space("x", Referee).ask(Referee.whistle, 2), tuple[int, str])
+        assert_type(self.message.sender, SpaceHandle[Any] | None)
+        raise Reject({"why": "surrendered"})
+
+    @handler
+    async def wrong(self) -> None:
+        self.state = (1, 2)  # E  not a Board
+        self.history = []  # E  the history is appended to, never replaced
+        self.schedule("k", Game.play, "nine", after=1.0)  # E  a square is a number
+        self.schedule("k", Game.play, 9)  # E  when?
+        self.schedule("k", Game.play, 9, every=1.0, at=datetime(2030, 1, 1))  # E  one time, not two
+        self.schedule("k", Referee.whistle, 1, after=1.0)  # E  timers are for one's own handlers
+        self.start_soon(trio.sleep, "soon")  # E
+        self.emit(Moved(1), True)  # E  a bare True says nothing
+        self.count(3)  # E  counters have names
+        await self.space("x", Referee).ask(Game.play, 1)  # E  a referee does not play
+
+
+class Referee(Actor):
+    """Without a type argument an actor has no state."""
+
+    options = SpaceOptions(concurrency=4)
+
+    @handler
+    async def whistle(self, times: int, /) -> tuple[int, str]:
+        assert_type(self.state, None)
+        return times, "!"
+
+
+class Timed(Actor[int]):
+    """Takes dependencies, and makes its first state itself."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def initial_state(self) -> int:
+        return len(self.id)
+
+    @handler
+    async def now(self) -> float:
+        return self.clock.now()
+
+
+class FastGame(Game):
+    @handler
+    async def play(self, square: int, *, note: str = "", fast: bool = True) -> bool:
+        return await super().play(square, note=note) and fast
+
+
+class Narrowed(Game):
+    @handler
+    async def play(self, square: bool, *, note: str = "") -> bool:  # E  takes less than what it stands in for
+        return square
+
+
+class Blocking(Actor):
+    @handler  # E  a handler is `async def`
+    def plain(self) -> int:
+        return 1
+
+
+class Unfitting(Actor[Board]):
+    initial_state = str  # E  makes no Board
+
+
+# ---- handles -----------------------------------------------------------------------------------------------------------
+
+
+async def through_a_handle(game: SpaceHandle[Game], fast: SpaceHandle[FastGame], timed: SpaceHandle[Timed]) -> None:
+    assert_type(await game.ask(Game.play, 4), bool)
+    assert_type(await game.ask(Game.play, square=4, note="centre"), bool)
+    assert_type(await fast.ask(Game.play, 4), bool)
+    assert_type(await fast.ask(FastGame.play, 4, fast=False), bool)
+    assert_type(await game.ask(Game.give_up), None)
+    assert_type(await game.send(Game.play, 4), str)
+    assert_type(await game.send(Game.think, depth=3), str)
+    assert_type(game.send_nowait(Game.play, 4, note="n"), str)
+    assert_type(await timed.state(), int)
+    assert_type(await game.state(), Board)
+    assert_type(await game.info(), SpaceInfo)
+    assert_type(await game.drain(1.0), DrainReport)
+    assert_type(await game.history.read(after=3), list[Entry])
+    urgent = game.with_options(message_id="m1", priority=Priority.HIGH, expires_after=2.0, headers={"user": "u1"})
+    assert_type(urgent, SpaceHandle[Game])
+    async with game.stream(Game.think, 2) as levels:
+        async for level in levels:
+            assert_type(level, float)
+    async with game.subscribe(Moved, after=0) as feed:
+        async for item in feed:
+            match item:
+                case Emitted(value=moved, position=position):
+                    assert_type(moved, Moved)
+                    assert_type(position, int | None)
+                case Gap(missed=missed):
+                    assert_type(missed, int)
+    wide: SpaceHandle[Game] = fast
+    assert_type(wide.kind, str)
+    await game.ask(Game.play)  # E  which square?
+    await game.ask(Game.play, "4")  # E
+    await game.ask(Game.play, 4, "centre")  # E  note goes by keyword
+    await game.ask(Game.play, 4, comment="centre")  # E
+    await game.ask(Game.think, 1)  # E  a stream is read with `stream`
+    game.stream(Game.play, 4)  # E  one reply is no stream
+    await game.ask(FastGame.play, 4)  # E  not every game is a fast one
+    await game.ask(Timed.now)  # E
+    await game.send(Game.play, "4")  # E
+    game.send_nowait(Game.play)  # E
+    game.with_options(priority="high")  # E
+    game.id = "renamed"  # E  a name is for life
+    narrow: SpaceHandle[FastGame] = game  # E
+    text: str = await game.ask(Game.play, 4)  # E
+
+
+async def handed_on(game: SpaceHandle[Game], nursery: trio.Nursery) -> None:
+    """A verb with its arguments goes wherever Trio takes a function with its arguments."""
+    nursery.start_soon(game.ask, Game.play, 4)
+    nursery.start_soon(game.send, Game.play, 4)
+    nursery.start_soon(game.stop)
+    assert_type(trio.from_thread.run(game.ask, Game.play, 4), bool)
+    assert_type(trio.from_thread.run_sync(game.send_nowait, Game.play, 4), str)
+    nursery.start_soon(game.ask, Game.play, "4")  # E
+
+
+# ---- runtimes ----------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def open_clock() -> AsyncGenerator[Clock]:
+    yield Clock()
+
+
+async def runtimes() -> None:
+    async with open_runtime(Game, store=MemoryStore(), config=RuntimeConfig(max_live_spaces=10)) as games:
+        assert_type(games, Runtime[Game])
+        assert_type(games.space("g1"), SpaceHandle[Game])
+        assert_type(await games.space("g1", group="table 3").ask(Game.play, 1), bool)
+        assert_type(await games.spaces(actor=Game, status=SpaceStatus.QUARANTINED), list[SpaceHandle[Game]])
+        assert_type((await games.snapshot()).ledger.outcomes[Outcome.HANDLED], int)
+        assert_type(await games.dead_letters.list(), list[DeadLetter])
+        assert_type(await games.drain(), DrainReport)
+        assert_type(games.report, DrainReport | None)
+        await games.space("g1").ask(Timed.now)  # E
+    async with open_runtime(Timed, deps=Clock(), one_lane=True, handle_signals=True) as timed:
+        assert_type(timed, Runtime[Timed])
+    async with open_runtime(Timed, deps=open_clock) as timed_too:
+        assert_type(await timed_too.space("t").ask(Timed.now), float)
+    async with open_runtime(Game, Referee) as both:
+        assert_type(both.space("r", Referee), SpaceHandle[Referee])
+        await both.space("r").ask(Referee.whistle, 1)  # E  of which kind?
+    async with open_test_runtime(Timed, deps=Clock(), seed=3) as virtual:
+        assert_type(virtual, VirtualRuntime[Timed])
+        await virtual.advance(1.5)
+        await virtual.settle()
+    open_runtime(Timed)  # E  its clock is missing
+    open_runtime(Timed, deps="noon")  # E
+    open_runtime(Game, Timed)  # E  one of them wants a clock
+    open_runtime(Game, store="memory")  # E
+
+
+# ---- supervisors -------------------------------------------------------------------------------------------------------
+
+
+class Connection: ...
+
+
+@asynccontextmanager
+async def connect(address: str, port: int = 5432) -> AsyncGenerator[Connection]:
+    yield Connection()
+
+
+async def worker(connection: Connection, queue: str) -> None:
+    with until_drain() as scope:
+        assert_type(scope, trio.CancelScope)
+        await wait_drain()
+    assert_type(draining(), bool)
+
+
+async def listen(port: int, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+    task_status.started(port)
+
+
+async def trees(pick: Callable[[], int]) -> None:
+    children = [
+        ChildSpec.resource("db", connect, "localhost"),
+        ChildSpec("worker", worker, value_of("db", Connection), "jobs", restart=Restart.TRANSIENT, shutdown=10),
+        ChildSpec.supervisor("doors", [ChildSpec("door", listen, 80)], strategy=Strategy.ONE_FOR_ALL),
+        ChildSpec("worker", worker, "db", "jobs"),  # E  a name is not a connection: value_of
+        ChildSpec("worker", worker, value_of("db", Connection)),  # E  which queue?
+        ChildSpec("door", listen, "80"),  # E
+        ChildSpec("door", listen, 80, restart="permanent"),  # E
+        ChildSpec.resource("db", connect),  # E
+        ChildSpec("pick", pick),  # E  a child is an async function
+    ]
+    wait = Backoff(wait_exponential(max=5), reset_after=60.0)
+    async with open_supervisor(children, backoff=wait, auto_shutdown=AutoShutdown.ANY_SIGNIFICANT) as supervisor:
+        assert_type(await supervisor.start_child(ChildSpec("late", listen, 81)), ChildInfo)
+        assert_type(supervisor.child("late").status, ChildStatus)
+        assert_type(supervisor.children(), tuple[ChildInfo, ...])
+        assert_type(supervisor.counts(), ChildCounts)
+        assert_type(await supervisor.drain(timeout=3), DrainReport)
+        assert_type(supervisor.report, DrainReport | None)
+        await supervisor.start_child(listen, 81)  # E  a static tree wants a spec
+    async with open_pool(max_children=3, on_limit=OnLimit.ESCALATE, backoff=None) as pool:
+        assert_type((await pool.start_child(listen, 1, name="one")).name, str)
+        await pool.start_child(listen)  # E
+        await pool.start_child(listen, "1")  # E
+    open_supervisor(children, strategy="one_for_one")  # E

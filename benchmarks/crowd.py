@@ -46,7 +46,8 @@ async def open_crowd(n: int) -> AsyncGenerator[Runtime[Counter]]:
 
 async def busy_rates() -> list[float]:
     """The best rate of one busy space in each crowd; the crowds grow, so that the largest is filled once."""
-    tally, rates, live = Tally(), [], 0
+    tally, live = Tally(), 0
+    rates: list[float] = []
     async with open_runtime(Counter, deps=tally, config=MANY) as runtime:
         send_nowait = partial(runtime.space("space 0").send_nowait, Counter.hit)
         for crowd in CROWDS:

@@ -1,4 +1,4 @@
-"""What the behaviour tests share: virtual time without asking for it, a guard against hanging, and obedient children."""
+"""What the behaviour tests share: virtual time without asking, a guard against hanging, and obedient children."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items):
 
 
 class Trace(list):
-    """What happened, in order, as short words: `+a` began, `-a` is gone, `~a` was asked to drain, `=a` has finished its work."""
+    """What happened, in order: `+a` began, `-a` is gone, `~a` was asked to drain, `=a` has finished its work."""
 
     def take(self):
         """What happened since the last look, as one line."""
@@ -51,7 +51,7 @@ class Trace(list):
 
 
 class Puppet:
-    """A child that does as it is told and notes in the trace what happens to it. Its value is the count of its starts."""
+    """A child that does as it is told and notes what happens to it in the trace. Its value counts its starts."""
 
     def __init__(self, name, trace, **traits):
         self.name = name
@@ -67,11 +67,12 @@ class Puppet:
         self.work_seconds = None  # listens for the drain when set, and then works on for so long
         self.on_start = None  # async, called once it is ready
         self.on_dying = None  # async, called in its clean-up, shielded
+        self._arrival = trio.Event()  # of the next start
         self._orders = None
         for trait, value in traits.items():
             if not hasattr(self, trait):
                 raise TypeError(trait)
-            setattr(self, trait, value)
+            setattr(self, trait, deque(value) if trait == "fails" else value)
 
     @property
     def starts(self):
@@ -82,6 +83,8 @@ class Puppet:
 
     async def run(self, *args, task_status=trio.TASK_STATUS_IGNORED):
         self.started_at.append(trio.current_time())
+        self._arrival.set()
+        self._arrival = trio.Event()
         self.args = args
         self.alive += 1
         self.overlapped |= self.alive > 1
@@ -110,9 +113,12 @@ class Puppet:
         if self.on_start:
             await self.on_start()
         if self.work_seconds is None:
-            return await orders.follow()
-        with until_drain():
-            return await orders.follow()
+            await orders.follow()
+            return
+        with until_drain() as asked:
+            await orders.follow()
+        if not asked.cancelled_caught:
+            return
         self.trace.append(f"~{self.name}")
         await trio.sleep(self.work_seconds)
         self.trace.append(f"={self.name}")
@@ -125,6 +131,10 @@ class Puppet:
 
     async def ends(self):
         self.tell()
+        await wait_all_tasks_blocked()
+
+    async def starts_again(self):
+        await self._arrival.wait()
         await wait_all_tasks_blocked()
 
     async def crashes(self, error=None):

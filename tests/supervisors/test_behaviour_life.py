@@ -94,7 +94,11 @@ BAD_FIELDS = {
 
 @pytest.mark.parametrize(
     ("field", "make"),
-    [pytest.param(field, make, id=f"{field}{n}") for field, makes in BAD_FIELDS.items() for n, make in enumerate(makes)],
+    [
+        pytest.param(field, make, id=f"{field}{n}")
+        for field, makes in BAD_FIELDS.items()
+        for n, make in enumerate(makes)
+    ],
 )
 def test_L2_a_bad_field_is_refused_by_name_where_it_was_written(field, make):
     with pytest.raises((TypeError, ValueError), match=field):
@@ -616,7 +620,9 @@ async def test_L9_in_a_pool_too_a_child_may_start_another_before_it_is_ready(pup
 
 
 async def test_L10_the_listing_shows_what_each_child_is_doing(puppet, nursery, boom):
-    running, waiting, leaving, stopped, finished, broken, starting = puppet.cast("run wait leave stop finish break start")
+    running, waiting, leaving, stopped, finished, broken, starting = puppet.cast(
+        "run wait leave stop finish break start"
+    )
     leaving.dying_seconds = 0.9
     transient = finished.spec(restart=Restart.TRANSIENT)
     specs = [running.spec(), waiting.spec(), leaving.spec(), stopped.spec(), transient, broken.spec()]

@@ -1,0 +1,305 @@
+"""One property over everything: whatever happens, in any schedule, what was started ends, once and in order."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import trio
+from attrs import define, field
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from supervisors import (
+    ChildSpec,
+    ChildStartError,
+    OnLimit,
+    Restart,
+    RestartLimit,
+    RestartLimitExceeded,
+    Strategy,
+    SupervisorError,
+    open_pool,
+    open_supervisor,
+    until_drain,
+)
+from supervisors.testing import seed_schedule
+
+SOON = st.sampled_from([0.0, 0.0, 0.1, 0.5, 1.0, 3.0])
+
+
+class BodyError(Exception):
+    pass
+
+
+class ChildError(Exception):
+    pass
+
+
+# ---- what is drawn
+
+
+@define(eq=False)
+class Leaf:
+    """A child that lives for a while, ends in its own way, and takes its time to die."""
+
+    name: str
+    start: float
+    life: float
+    end: str
+    listens: float | None
+    dying: float
+    failing_clean_up: bool
+    restart: Restart
+    shutdown: float
+    alive: int = 0
+    dying_since: float = math.inf  # of this incarnation
+    stopped_by_hand: bool = False
+    ordered: bool = False  # under a static supervisor: `later` may live no more when this one is cancelled
+    later: list[Leaf] = field(factory=list)
+
+
+@define(eq=False)
+class Branch:
+    name: str
+    kind: str
+    children: list[Leaf | Branch]
+    strategy: Strategy
+    limit: RestartLimit
+    backoff: float
+    restart: Restart
+
+
+@define
+class Story:
+    """What the body does with the tree, and when somebody cancels it all from outside."""
+
+    calls: list[tuple[float, str, int]]
+    ending: str
+    ends_at: float
+    cancelled_at: float
+    seed: int
+
+
+LEAVES = st.builds(
+    Leaf,
+    name=st.just("leaf"),
+    start=st.sampled_from([0.0, 0.0, 0.0, 0.2, 1.0]),
+    life=st.sampled_from([0.0, 0.1, 0.5, 2.0, math.inf, math.inf, math.inf]),
+    end=st.sampled_from(["crash", "crash", "return", "fail to start"]),
+    listens=st.sampled_from([None, None, 0.3, 2.0, 50.0]),
+    dying=st.sampled_from([0.0, 0.0, 0.3, 2.5]),
+    failing_clean_up=st.booleans(),
+    restart=st.sampled_from(Restart),
+    shutdown=st.sampled_from([0.0, 1.0, 5.0]),
+)
+
+
+def branches(children):
+    return st.builds(
+        Branch,
+        name=st.just("branch"),
+        kind=st.sampled_from(["tree", "tree", "pool", "embedded"]),
+        children=st.lists(children, max_size=4),
+        strategy=st.sampled_from(Strategy),
+        limit=st.builds(RestartLimit, st.integers(0, 4), st.just(5.0)),
+        backoff=st.sampled_from([0.0, 0.0, 0.7]),
+        restart=st.sampled_from(Restart),
+    )
+
+
+TREES = branches(st.recursive(LEAVES, branches, max_leaves=6))
+STORIES = st.builds(
+    Story,
+    calls=st.lists(
+        st.tuples(SOON, st.sampled_from(["stop", "restart", "delete", "start", "drain"]), st.integers(0, 5)), max_size=6
+    ),
+    ending=st.sampled_from(["leave", "raise", "drain", "drain in time", "stay"]),
+    ends_at=SOON,
+    cancelled_at=st.sampled_from([0.0, 0.1, 0.4, 1.0, 4.0, 30.0]),
+    seed=st.integers(0, 2**32),
+)
+
+
+# ---- the world in which it runs
+
+
+@define(eq=False)
+class World:
+    """Watches the leaves while they run; `faults` says in words what must never be."""
+
+    faults: list[str] = field(factory=list)
+    leaves: list[Leaf] = field(factory=list)
+    closing_since: float = math.inf
+
+    def spec(self, node, position=0, *, top=False):
+        node.name = f"{node.name}{position}-{len(self.leaves)}"
+        if isinstance(node, Leaf):
+            self.leaves.append(node)
+            return ChildSpec(node.name, self.live, node, top, restart=node.restart, shutdown=node.shutdown)
+        specs = self.specs(node)
+        options = {"restart": node.restart}
+        if node.kind == "tree":
+            return ChildSpec.supervisor(
+                node.name, specs, strategy=node.strategy, limit=node.limit, backoff=wait_of(node), **options
+            )
+        run = self.pool if node.kind == "pool" else self.embedded
+        return ChildSpec(node.name, run, node, specs, shutdown=20, **options)
+
+    def specs(self, branch, *, top=False):
+        specs = [self.spec(child, position, top=top) for position, child in enumerate(branch.children)]
+        if branch.kind != "pool":
+            leaves = [child for child in branch.children if isinstance(child, Leaf)]
+            for position, leaf in enumerate(leaves):
+                leaf.ordered, leaf.later = True, leaves[position + 1 :]
+        return specs
+
+    async def pool(self, branch, specs, *, task_status):
+        on_limit = OnLimit.ESCALATE if branch.strategy is Strategy.ONE_FOR_ALL else OnLimit.QUARANTINE
+        async with open_pool(limit=branch.limit, backoff=wait_of(branch), on_limit=on_limit) as pool:
+            for spec in specs:
+                await pool.start_child(
+                    spec.run, *spec.args, name=spec.name, restart=spec.restart, shutdown=min(spec.shutdown, 9)
+                )
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def embedded(self, branch, specs, *, task_status):
+        async with open_supervisor(specs, strategy=branch.strategy, limit=branch.limit, backoff=wait_of(branch)):
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def live(self, leaf, top, *, task_status):
+        leaf.alive += 1
+        leaf.dying_since = math.inf
+        if leaf.alive > 1:
+            self.faults.append(f"{leaf.name} runs twice")
+        if top and trio.current_time() > self.closing_since:
+            self.faults.append(f"{leaf.name} started {trio.current_time() - self.closing_since} s after the end began")
+        try:
+            await self.work(leaf, task_status)
+        except trio.Cancelled:
+            self.check_order(leaf)
+            raise
+        finally:
+            leaf.dying_since = min(leaf.dying_since, trio.current_time())
+            with trio.CancelScope(shield=True):
+                await trio.sleep(leaf.dying)
+            leaf.alive -= 1
+            if leaf.failing_clean_up:
+                raise ChildError(leaf.name)
+
+    async def work(self, leaf, task_status):
+        await trio.sleep(leaf.start)
+        if leaf.end == "fail to start" and trio.current_time() > 0:
+            raise ChildError(leaf.name)
+        task_status.started(leaf.name)
+        if leaf.listens is None:
+            await trio.sleep(leaf.life)
+        else:
+            with until_drain() as asked:
+                await trio.sleep(leaf.life)
+            if asked.cancelled_caught:
+                await trio.sleep(leaf.listens)
+                return
+        if leaf.end == "crash":
+            raise ChildError(leaf.name)
+
+    def check_order(self, leaf):
+        leaf.dying_since = trio.current_time()
+        if not leaf.ordered or leaf.stopped_by_hand:
+            return
+        for other in leaf.later:
+            if other.alive and other.dying_since > leaf.dying_since - 0.999:
+                self.faults.append(f"{leaf.name} was cancelled while {other.name} lived")
+
+
+def wait_of(branch):
+    return (lambda _state: branch.backoff) if branch.backoff else None
+
+
+async def call(supervisor, world, at, what, which):
+    await trio.sleep_until(at)
+    infos = supervisor.children()
+    names = [info.name for info in infos] or ["nobody"]
+    name = names[which % len(names)]
+    try:
+        match what:
+            case "stop":
+                for leaf in world.leaves:
+                    leaf.stopped_by_hand |= leaf.name == name
+                await supervisor.stop_child(name)
+            case "restart":
+                await supervisor.restart_child(name)
+            case "delete":
+                supervisor.delete_child(name)
+            case "start":
+                await supervisor.start_child(ChildSpec(f"extra{which}", trio.sleep, 0.3, restart=Restart.TRANSIENT))
+            case "drain":
+                world.closing_since = min(world.closing_since, at)
+                await supervisor.drain(float(which))
+    except SupervisorError:
+        pass
+
+
+async def body(supervisor, story, world):
+    async with trio.open_nursery() as nursery:
+        for at, what, which in story.calls:
+            nursery.start_soon(call, supervisor, world, at, what, which)
+        await trio.sleep_until(story.ends_at)
+        if story.ending == "stay":
+            await trio.sleep_forever()
+        if story.ending.startswith("drain"):
+            world.closing_since = min(world.closing_since, trio.current_time())
+            await supervisor.drain(2.0 if story.ending == "drain in time" else None)
+        nursery.cancel_scope.cancel()
+    world.closing_since = min(world.closing_since, trio.current_time())
+    if story.ending == "raise":
+        raise BodyError
+
+
+async def tell(root, story, world):
+    with trio.move_on_after(story.cancelled_at):
+        async with open_supervisor(
+            world.specs(root, top=True), strategy=root.strategy, limit=root.limit, backoff=wait_of(root)
+        ) as supervisor:
+            await body(supervisor, story, world)
+
+
+def allowed(error, story):
+    match error:
+        case None:
+            return True
+        case BodyError():
+            return story.ending == "raise"
+        case RestartLimitExceeded() | ChildStartError():
+            return True
+        case ExceptionGroup(exceptions=[_, _] as both):
+            return {type(one) for one in both} == {BodyError, RestartLimitExceeded}
+        case _:
+            return False
+
+
+@pytest.mark.timeout(60)
+@settings(
+    max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=False
+)
+@given(root=TREES, story=STORIES)
+def test_R25_R26_S23_hygiene_everything_started_ends_once_and_in_order(root, story):
+    world = World()
+
+    async def main():
+        seed_schedule(story.seed)
+        with trio.fail_after(1e6):
+            await tell(root, story, world)
+
+    error = None
+    try:
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    except Exception as raised:
+        error = raised
+    assert not [leaf.name for leaf in world.leaves if leaf.alive]
+    assert not world.faults
+    if not allowed(error, story):
+        raise error

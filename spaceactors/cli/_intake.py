@@ -1,0 +1,91 @@
+"""Hands calls to their spaces in the order of their lines, many spaces at once, and says what became of each.
+
+Why a task per line keeps the order inside a space: `ask` takes the message's place, in the mailbox or in the line of
+those who wait for one, in its first step, before anything else can run; and the mailbox gives places in that order. So it
+is enough that the next task for a space begins after the one before has taken that first step (`entering`), although Trio
+starts tasks in no particular order. One task per *space*, asking for one reply after the other, would keep the order too,
+but would never have more than one message in a mailbox: nothing would be left to drain, and `WhenBusy` and `Overflow`
+would never show.
+
+A slow space fills its mailbox and then the places in flight; what is bounded has to stop somewhere, and lines are read in
+order, so from then on the reader waits. Until then the others go on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import trio
+from attrs import define, evolve, field
+
+from spaceactors import SpaceError
+from spaceactors.cli._lines import Call, Invalid
+from spaceactors.cli._results import HANDLED, INVALID, Result, outcome_of, reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spaceactors import HandlerInfo, Runtime, SpaceHandle
+
+
+@define
+class Intake:
+    """Calls go in, results come out; at most `in_flight` calls at a time have no result yet."""
+
+    runtime: Runtime[Any]
+    handlers: Mapping[str, HandlerInfo]
+    askers: trio.Nursery  # outlives the runtime, so that everyone who asked hears the answer, also at a stop
+    results: trio.MemorySendChannel[Result]
+    in_flight: int
+    places: trio.Semaphore = field(init=False)
+    positions: Counter[str] = field(factory=Counter[str])  # how many calls each space has had
+    entering: set[str] = field(factory=set[str])  # spaces with a task that has not taken its first step yet
+
+    def __attrs_post_init__(self) -> None:
+        self.places = trio.Semaphore(self.in_flight, max_value=self.in_flight)
+
+    async def take(self, line: Call | Invalid) -> None:
+        """Hand one line over; waits while too many have no result yet."""
+        if isinstance(line, Invalid):
+            await self.results.send(Result(INVALID, line.space, error=line.reason, line=line.line))
+            return
+        await self.places.acquire()
+        while line.space in self.entering:  # two rounds at most: a task that was started runs in the next one
+            await trio.lowlevel.checkpoint()
+        self.entering.add(line.space)
+        position = self.positions[line.space]
+        self.positions[line.space] += 1
+        self.askers.start_soon(self._ask, line, position)
+
+    async def wait_answered(self) -> None:
+        """Wait until every call has its result."""
+        for _ in range(self.in_flight):
+            await self.places.acquire()
+        for _ in range(self.in_flight):
+            self.places.release()
+
+    async def _ask(self, call: Call, position: int) -> None:
+        began = trio.current_time()
+        result = await self._outcome(call, position)
+        await self.results.send(evolve(result, seconds=trio.current_time() - began))
+        self.places.release()
+
+    async def _outcome(self, call: Call, position: int) -> Result:
+        self.entering.discard(call.space)
+        try:
+            reply = await self._reply(call)
+        except SpaceError as error:
+            line = call.line if outcome_of(error) == INVALID else None
+            return Result(outcome_of(error), call.space, position, error=reason_of(error), line=line)
+        return Result(HANDLED, call.space, position, reply=reply)
+
+    async def _reply(self, call: Call) -> Any:
+        handler = self.handlers[call.name]
+        handle: SpaceHandle[Any] = self.runtime.space(call.space, group=call.group)
+        if call.message_id is not None or call.priority is not None:
+            handle = handle.with_options(message_id=call.message_id, priority=call.priority)
+        if not handler.streams:
+            return await handle.ask(handler.function, *call.args, **call.kwargs)
+        async with handle.stream(handler.function, *call.args, **call.kwargs) as items:
+            return [item async for item in items]

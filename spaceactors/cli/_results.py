@@ -1,0 +1,112 @@
+"""From what became of a call to its line of output. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import attrs
+
+from spaceactors import (
+    ActorCrashed,
+    BadCall,
+    MessageDiscarded,
+    MessageExpired,
+    MessageReturned,
+    NotHandled,
+    Outcome,
+    Rejected,
+    SpaceError,
+)
+
+HANDLED = Outcome.HANDLED.name.lower()
+INVALID = "invalid"  # the line was no call, or the runtime said that it cannot be one
+REFUSED = "refused"  # the call was fine, but its space did not accept it
+OUTCOME_OF: dict[type[NotHandled], Outcome] = {
+    Rejected: Outcome.REJECTED,
+    ActorCrashed: Outcome.FAILED,
+    MessageExpired: Outcome.EXPIRED,
+    MessageDiscarded: Outcome.DISCARDED,
+    MessageReturned: Outcome.RETURNED,
+}
+OUTCOMES = (*(outcome.name.lower() for outcome in Outcome), REFUSED, INVALID)
+
+
+@attrs.frozen
+class Result:
+    """What became of one line. `seconds` is from handing it over to the answer."""
+
+    outcome: str
+    space: str | None = None
+    position: int | None = None  # among the messages of its space, from 0
+    reply: Any = None
+    error: Any = None
+    seconds: float | None = None
+    line: int | None = None  # told for invalid lines only: the others are found by space and position
+
+
+def outcome_of(error: SpaceError) -> str:
+    """The word for what the asker was told instead of a reply."""
+    match error:
+        case NotHandled():
+            return OUTCOME_OF[type(error)].name.lower()
+        case BadCall():
+            return INVALID
+        case _:
+            return REFUSED
+
+
+def reason_of(error: SpaceError) -> Any:
+    """What to tell about it: the reason given by the handler, the exception that crashed it, or the refusal."""
+    match error:
+        case Rejected(reason=Exception() as reason):
+            return _told(reason)
+        case Rejected():
+            return error.reason
+        case ActorCrashed(__cause__=Exception() as cause):
+            return _told(cause)
+        case BadCall():
+            return str(error)
+        case _:
+            return _told(error)
+
+
+def encode(result: Result) -> bytes:
+    """One line of output."""
+    row = {"space": result.space, "position": result.position, "outcome": result.outcome}
+    if result.line is not None:
+        row["line"] = result.line
+    if result.outcome == HANDLED:
+        row["reply"] = result.reply
+    else:
+        row["error"] = result.error
+    row["milliseconds"] = None if result.seconds is None else round(result.seconds * 1000, 3)
+    # A lone surrogate cannot be written as UTF-8, but its backslash form is the very escape that JSON has for it.
+    return (_json(row) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _json(row: dict[str, Any]) -> str:
+    try:
+        return _dumps(row)
+    except (TypeError, ValueError, RecursionError):  # keys that are no texts, not a number, a ring
+        return _dumps({key: value if isinstance(value, str | int | None) else str(value) for key, value in row.items()})
+
+
+def _dumps(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def _plain(value: object) -> object:
+    """What JSON can take in the place of `value`; called for values that it cannot."""
+    if attrs.has(type(value)):
+        return {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, set | frozenset):
+        return list(value)
+    return str(value)

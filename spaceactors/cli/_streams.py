@@ -1,0 +1,80 @@
+"""Where bytes come from and go to. Files block, so each chunk is read and written in a worker thread."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+import trio
+from attrs import define
+
+from spaceactors.cli._load import UnusableArgument
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+CHUNK = 1 << 16
+
+
+@define
+class Source:
+    """An open input. `size` is in bytes, if it can be known; `read` tells how much of it was read."""
+
+    descriptor: int
+    size: int | None
+    read: int = 0
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Whatever is there, as soon as it is there."""
+        # os.read and not a buffered file: a thread left behind in a buffered read holds a lock at interpreter shutdown.
+        while chunk := await trio.to_thread.run_sync(os.read, self.descriptor, CHUNK, abandon_on_cancel=True):
+            self.read += len(chunk)
+            yield chunk
+
+
+@contextmanager
+def open_source(path: str) -> Iterator[Source]:
+    """The file to read from; `-` is standard input."""
+    if path == "-":
+        yield Source(sys.stdin.fileno(), _size_of(sys.stdin.fileno()))
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        raise UnusableArgument(f"--input {path}: {error.strerror}") from None
+    try:
+        yield Source(descriptor, _size_of(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def open_sink(path: str) -> Iterator[IO[bytes]]:
+    """The file to write to; `-` is standard output."""
+    if path == "-":
+        yield sys.stdout.buffer
+        return
+    try:
+        sink = open(path, "wb")  # noqa: SIM115 (closed below: only the opening may be the user's mistake)
+    except OSError as error:
+        raise UnusableArgument(f"--output {path}: {error.strerror}") from None
+    with sink:
+        yield sink
+
+
+async def write(sink: IO[bytes], data: bytes) -> None:
+    """Write it, and let the reader at the other end see it now."""
+
+    def write_and_flush() -> None:
+        sink.write(data)
+        sink.flush()
+
+    await trio.to_thread.run_sync(write_and_flush)
+
+
+def _size_of(descriptor: int) -> int | None:
+    status = os.fstat(descriptor)
+    return status.st_size if stat.S_ISREG(status.st_mode) else None

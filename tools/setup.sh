@@ -11,6 +11,9 @@ new_enough() {
 }
 
 find_python() {
+    [ -z "${PYTHON:-}" ] || new_enough "$PYTHON" || {
+        echo "PYTHON=$PYTHON is no Python 3.11 or newer; looking for another." >&2
+    }
     for candidate in ${PYTHON:-} python3 python3.14 python3.13 python3.12 python3.11 python; do
         if new_enough "$candidate"; then
             echo "$candidate"

@@ -75,8 +75,8 @@ def exponential_backoff(
     return ExponentialBackoff(minimum, maximum, jitter, random)
 
 
-def delay_of(backoff: Backoff | None, attempt: int, error: BaseException) -> float:
-    """Return the seconds to wait before the restart that is `attempt`-th in a row (from 1) after `error`."""
+def delay_of(backoff: Backoff | None, attempt: int, error: BaseException | None) -> float:
+    """Return the seconds to wait before the `attempt`-th restart in a row (from 1); None: it just returned."""
     if backoff is None:
         return 0.0
     if isinstance(backoff.wait, ExponentialBackoff):
@@ -88,11 +88,14 @@ def delay_of(backoff: Backoff | None, attempt: int, error: BaseException) -> flo
     return max(0.0, seconds)
 
 
-def _call_state(attempt: int, error: BaseException) -> RetryCallState:
+def _call_state(attempt: int, error: BaseException | None) -> RetryCallState:
     # Imported late: tenacity costs 10 ms, and only programs that use its strategies need it.
     from tenacity import AsyncRetrying, RetryCallState
 
     state = RetryCallState(AsyncRetrying(), None, (), {})
     state.attempt_number = min(attempt, MOST_ATTEMPTS)
-    state.set_exception((type(error), error, error.__traceback__))
+    if error is None:
+        state.set_result(None)
+    else:
+        state.set_exception((type(error), error, error.__traceback__))
     return state

@@ -6,12 +6,14 @@ Pure: no Trio, no clock, no logging; time is an argument, chance lies in the wai
 from __future__ import annotations
 
 import math
-from typing import final
+from typing import final, TYPE_CHECKING
 
 from attrs import define, frozen
 
 from supervisors._backoff import delay_of
-from supervisors._spec import Backoff, RestartLimit
+
+if TYPE_CHECKING:
+    from supervisors._spec import Backoff, RestartLimit
 
 
 @final
@@ -61,16 +63,23 @@ class Budget:
     # When the present incarnation began, or is due to: waiting out a backoff is no quiet.
     quiet_since: float = -math.inf
 
-    def after_crash(self, error: BaseException, now: float) -> Restarting | GiveUp:
+    def after_crash(self, error: BaseException | None, now: float) -> Restarting | GiveUp:
         """Decide about a crash at `now`, and remember it."""
         crashes = crashes_within(self.history, self.limit.period, now)
-        self.last_crash = now
         if len(crashes) > self.limit.restarts:
+            self.last_crash = now
             return GiveUp(crashes)
+        restarting = self.retry(error, now, len(crashes))
+        self.history = crashes
+        return restarting
+
+    def retry(self, error: BaseException | None, now: float, restarts: int) -> Restarting:
+        """Decide about the wait only, where somebody else has counted the restarts of the window."""
+        self.last_crash = now
         attempt = next_attempt(self.attempts, self.quiet_since, self.limit, self.backoff, now)
         delay = delay_of(self.backoff, attempt, error)
-        self.history, self.attempts, self.quiet_since = crashes, attempt, now + delay
-        return Restarting(delay, attempt, len(crashes))
+        self.attempts, self.quiet_since = attempt, now + delay
+        return Restarting(delay, attempt, restarts)
 
     def started(self, now: float) -> None:
         """Say when the new incarnation began: quiet is counted from then."""

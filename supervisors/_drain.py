@@ -17,12 +17,16 @@ class DrainSignal:
     """The request to finish, as one incarnation of a child sees it.
 
     Whoever supervises makes one per incarnation and sets it as the current one for the code inside. Waiting costs no
-    task, and a signal that nobody waits for costs three attributes.
+    task, and a signal that nobody waits for costs five attributes.
     """
 
-    __slots__ = ("_calls", "_listening", "_requested")
+    __slots__ = ("_calls", "_listening", "_requested", "owner", "parent")
 
-    def __init__(self) -> None:
+    def __init__(self, parent: DrainSignal | None = None, owner: object = None) -> None:
+        # Who supervises the code inside; told apart by identity.
+        self.owner = owner
+        # The signal of the child around the supervisor that made this one: tells who runs inside whom.
+        self.parent = parent
         self._requested = False
         # Whether the code inside means to finish by itself; who never listens gets no grace.
         self._listening = False
@@ -56,6 +60,12 @@ class DrainSignal:
     def calling(self, call: Callable[[], object], /) -> Generator[None]:
         """Have a sync function called at the request (at once if that was made already) while the block runs."""
         self.listen()
+        with self.watching(call):
+            yield
+
+    @contextmanager
+    def watching(self, call: Callable[[], object], /) -> Generator[None]:
+        """As `calling`, without a promise to finish: it earns no grace."""
         if self._requested:
             call()
             yield

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar, final
 import trio
 from attrs import define, field, frozen
 
-from supervisors._report import DrainReport
 
 if TYPE_CHECKING:
+    from supervisors._report import DrainReport
     from collections.abc import AsyncGenerator, AsyncIterator
 
 E = TypeVar("E")
@@ -59,7 +59,8 @@ class ChildCrashed(ChildEvent):
 class ChildRestarting(ChildEvent):
     """A child will be restarted after `delay` seconds.
 
-    It is the `attempt`-th in a row and the `restarts`-th inside the limit's window (both from 1); `group` names the siblings that restart with it.
+    It is the `attempt`-th in a row and the `restarts`-th inside the limit's window (both from 1); `group` names the
+    siblings that restart with it.
     """
 
     delay: float

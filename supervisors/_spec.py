@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast, final
 import trio
 from attrs import Attribute, field, frozen
 
+from supervisors._errors import DuplicateChild
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextlib import AbstractAsyncContextManager
@@ -314,8 +316,21 @@ class Plan:
         check_choice("strategy", Strategy, self.strategy)
         check_choice("auto_shutdown", AutoShutdown, self.auto_shutdown)
         check_limit(self.limit)
+        earlier = set[str]()
         for spec in self.children:
+            _check_sibling(spec, earlier)
             check_significance(spec, self.auto_shutdown)
+            earlier.add(spec.name)
+
+
+def _check_sibling(spec: ChildSpec, earlier: set[str]) -> None:
+    if spec.name in earlier:
+        msg = f"two children are named {spec.name!r}: names must differ inside one supervisor"
+        raise DuplicateChild(msg)
+    for arg in spec.args:
+        if isinstance(arg, ValueOf) and arg.child not in earlier:
+            msg = f"child {spec.name!r} needs the value of {arg.child!r}, which is no earlier sibling: put it before"
+            raise ValueError(msg)
 
 
 def check_significance(spec: ChildSpec, auto_shutdown: AutoShutdown) -> None:

@@ -1,0 +1,287 @@
+"""What the `async with` block of a supervisor or pool has in common: its body, its end, its report, its way out."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, final
+
+import trio
+
+from supervisors._decide import Stage, outcome_of
+from supervisors._drain import current_signal
+from supervisors._errors import ChildStartError, SupervisorClosed
+from supervisors._events import Broadcast, DrainBegan, DrainEnded, EventsMissed, SupervisorEvent
+from supervisors._running import PATIENCE, Running, Stopper
+from supervisors._signals import watch_signals
+
+if TYPE_CHECKING:
+    from supervisors._report import DrainReport
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+    from contextlib import AbstractAsyncContextManager
+
+    from supervisors._drain import DrainSignal
+
+
+def is_cancellation(error: BaseException | None) -> bool:
+    """Tell whether an error is nothing but a cancellation, in however many groups."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)
+
+
+def is_fatal(error: BaseException | None) -> bool:
+    """Tell whether an error concerns the whole program: a KeyboardInterrupt, a SystemExit, or a group with one."""
+    if isinstance(error, BaseExceptionGroup):
+        error = error.split(trio.Cancelled)[1]
+    return error is not None and not isinstance(error, Exception | trio.Cancelled)
+
+
+class Owner(Protocol):
+    """What a block needs from the supervisor or pool that it serves."""
+
+    def give_up_waiting(self) -> None:
+        """Drop everything that is planned for later: restarts, rounds."""
+
+    async def stop_children(self, overall: trio.CancelScope) -> None:
+        """Stop all children, in the owner's order, until `overall` is over; then cancel and return at once."""
+
+    def cancel_children(self) -> None:
+        """Cancel all children at this moment."""
+
+    def cut(self) -> None:
+        """Leave no time to whatever else is done at the end."""
+
+    def make_report(self, seconds: float) -> DrainReport:
+        """Say what became of the children that were there when the closing began."""
+
+
+@final
+class Block:
+    """The life of one `async with` block."""
+
+    def __init__(self, name: str, owner: Owner) -> None:
+        self.name = name
+        self.stage = Stage.OPENING
+        self.events: Broadcast[SupervisorEvent] = Broadcast()
+        self.report: DrainReport | None = None
+        self._owner = owner
+        # Children get copies of the context in which the block was opened, whoever starts them later.
+        self._context = copy_context()
+        # The signal of the child in which this block was opened, if any.
+        self.signal: DrainSignal | None = current_signal()
+        self.stopper = Stopper(self.start_soon, self._on_stuck)
+        self.on_stuck: Callable[[Running, float], None] = lambda _running, _seconds: None
+        self._nursery: trio.Nursery | None = None
+        self._body = trio.CancelScope()
+        self._body_over = trio.Event()
+        # Whether the body was reached: before, a failed start is the block's own.
+        self._entered = False
+        self._signals = trio.CancelScope()
+        # Whether the first signal came: then the body ends when the children have.
+        self._signalled = False
+        self._overall = trio.CancelScope(shield=True)
+        self._closed = trio.Event()
+        # What may come out of the block, see `outcome_of`.
+        self._fatal: BaseException | None = None
+        self._failed: BaseException | None = None
+        self._gave_up: Exception | None = None
+        self._body_error: BaseException | None = None
+
+    # ---- what runs inside
+
+    def start_soon(self, run: Callable[..., Awaitable[object]], *args: Any, name: str | None = None) -> None:
+        """Start a task of this block, in the context of its opening."""
+        if self._nursery is None:
+            msg = f"{self.name!r} is not open: use it inside its async with block"
+            raise SupervisorClosed(msg)
+        self._context.run(partial(self._nursery.start_soon, run, *args, name=name))
+
+    def publish(self, make: Callable[..., SupervisorEvent], *args: Any) -> None:
+        """Tell an event, made from the supervisor's name, the time and the arguments, if anybody listens."""
+        if self.events.listened:
+            self.events.publish(make(self.name, trio.current_time(), *args))
+
+    def _on_stuck(self, running: Running, seconds: float) -> None:
+        self.on_stuck(running, seconds)
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing may start any more."""
+        return self.stage in {Stage.CLOSING, Stage.CLOSED}
+
+    def check_open(self) -> None:
+        """Refuse new work once the end has begun."""
+        if self.closing:
+            msg = f"{self.name!r} is {self.stage.value}: it starts nothing any more"
+            raise SupervisorClosed(msg)
+
+    def check_not_closed(self) -> None:
+        """Refuse calls after the end."""
+        if self.stage is Stage.CLOSED:
+            msg = f"{self.name!r} is closed"
+            raise SupervisorClosed(msg)
+
+    # ---- reasons to end
+
+    def give_up(self, error: Exception) -> None:
+        """End because a restart limit was exceeded."""
+        if self._gave_up is None and not self.closing:
+            self._gave_up = error
+            self.begin_closing(cancel_body=True)
+
+    def die(self, error: BaseException) -> None:
+        """End at once because of an error that concerns the whole program."""
+        self._fatal = self._fatal or error
+        self.begin_closing(cancel_body=True)
+        self.cut()
+
+    def begin_closing(self, *, cancel_body: bool, deadline: float | None = None) -> None:
+        """Begin to stop everything, once; a later call may bring the deadline forward."""
+        if deadline is not None:
+            self._overall.deadline = min(self._overall.deadline, deadline)
+        if cancel_body:
+            self._body.cancel()
+        if self.closing:
+            return
+        self.stage = Stage.CLOSING
+        self.publish(DrainBegan)
+        self._owner.give_up_waiting()
+        self.start_soon(self._close)
+
+    def cut(self) -> None:
+        """End all graces: whatever is asked to stop is cancelled from now on."""
+        self.stopper.cut()
+        self._owner.cut()
+
+    def _drain_from_outside(self) -> None:
+        self.begin_closing(cancel_body=True)
+
+    def _on_signal(self, count: int) -> None:
+        self._signalled = True
+        self.begin_closing(cancel_body=count > 1)
+        if count > 1:
+            self.cut()
+        if count > 2:  # noqa: PLR2004 - the third kills
+            self._owner.cancel_children()
+
+    async def _close(self) -> None:
+        began = trio.current_time()
+        with trio.CancelScope(shield=True):
+            await self._wait_body()
+            await self._owner.stop_children(self._overall)
+        self.report = self._owner.make_report(trio.current_time() - began)
+        self.stage = Stage.CLOSED
+        self._closed.set()
+        if self._signalled:
+            self._body.cancel()
+        self.publish(DrainEnded, self.report)
+
+    async def _wait_body(self) -> None:
+        # The body is the youngest child: it is gone first, unless it was not told to go.
+        if self._body.cancel_called:
+            with trio.move_on_after(PATIENCE):
+                await self._body_over.wait()
+
+    # ---- calls
+
+    async def drain(self, timeout: float | None) -> DrainReport:
+        """Stop everything in order, within `timeout` seconds, and report."""
+        deadline = None if timeout is None else trio.current_time() + timeout
+        self.begin_closing(cancel_body=False, deadline=deadline)
+        return await self.wait_closed()
+
+    async def wait_closed(self) -> DrainReport:
+        """Wait for the report."""
+        caller = self.child_signal()
+        if caller is None:
+            await self._closed.wait()
+        else:
+            with trio.CancelScope() as scope, caller.watching(scope.cancel):
+                await self._closed.wait()
+        if self.report is None:
+            msg = f"{self.name!r} is draining and waits for this child, which therefore cannot wait for its report"
+            raise SupervisorClosed(msg)
+        return self.report
+
+    def child_signal(self) -> DrainSignal | None:
+        """Return the signal of the child of this block in which the caller runs, None for callers elsewhere."""
+        signal = current_signal()
+        while signal is not None and signal.owner is not self:
+            signal = signal.parent
+        return signal
+
+    def listen(self) -> AbstractAsyncContextManager[AsyncIterator[SupervisorEvent | EventsMissed]]:
+        """Read the events from now on."""
+        return self.events.subscribe()
+
+    # ---- the block itself
+
+    async def open(self, nursery: trio.Nursery, *, handle_signals: bool) -> None:
+        """Get ready to start tasks."""
+        self._nursery = nursery
+        if handle_signals:
+            await nursery.start(self._watch_signals)
+
+    async def _watch_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
+        with self._signals:
+            await watch_signals(self._on_signal, task_status=task_status)
+
+    def opened(self) -> None:
+        """Take note that all children are ready, and the body begins."""
+        self._entered = True
+        if self.stage is Stage.OPENING:
+            self.stage = Stage.OPEN
+
+    @contextmanager
+    def listening(self) -> Generator[None]:
+        """Listen for the drain of the surrounding child."""
+        if self.signal is None:
+            yield
+        else:
+            with self.signal.calling(self._drain_from_outside):
+                yield
+
+    @property
+    def body(self) -> trio.CancelScope:
+        """The scope in which the user's block runs."""
+        return self._body
+
+    async def finish(self, error: BaseException | None) -> None:
+        """Take what the body ended with, stop what still runs, and wait for it."""
+        self._body_over.set()
+        self._take(error)
+        self.begin_closing(cancel_body=False)
+        if is_cancellation(error) or self._fatal is not None:
+            self.cut()
+        try:
+            await self._closed.wait()
+        except BaseException as raised:
+            # Whatever comes now, the surrounding cancellation or Ctrl-C, there is no time left for graces.
+            if not isinstance(raised, trio.Cancelled):
+                self._fatal = self._fatal or raised
+            self.cut()
+            with trio.CancelScope(shield=True):
+                await self._closed.wait()
+        self._signals.cancel()
+
+    def _take(self, error: BaseException | None) -> None:
+        if is_fatal(error):
+            self._fatal = self._fatal or error
+        elif isinstance(error, ChildStartError) and not self._entered:
+            self._failed = error
+        else:
+            self._body_error = error
+
+    async def come_out(self) -> None:
+        """Raise what comes out of the block, or return."""
+        self.events.close()
+        error = outcome_of(self._fatal, self._failed, self._gave_up, self._body_error)
+        self._fatal = self._failed = self._gave_up = self._body_error = None
+        try:
+            if error is not None:
+                raise error
+            await trio.lowlevel.checkpoint_if_cancelled()
+        finally:
+            del error

@@ -72,7 +72,7 @@ def change(items: tuple[Item, ...], part: list[Word], verb: str) -> tuple[Item, 
     elif drink and verb == "swap" and items:
         items = (*items[:-1], evolve(items[-1], drink=drink))
     elif drink or (items and said.get("next") == "another"):
-        items, count = (*items, Item(drink or items[-1].drink, count or 1)), 0
+        items, count = (*items, Item(drink, count or 1) if drink else evolve(items[-1], count=1)), 0
     if not items:
         return items
     *others, last = items
@@ -93,10 +93,11 @@ def serve(order: Order, text: str) -> tuple[Order, str]:
         items = () if "cancel" in words else take(items, sentence)
     if order.read_back and items == order.items and "yes" in said:
         return Order(number=order.number + 1), f"Thank you! Order {order.number} is ready in a few minutes. {order}."
-    now = evolve(order, items=items, read_back=bool(items and said & {"yes", "done"}))
-    if items and (now.read_back or items != order.items):
+    agreed = "done" in said or ("yes" in said and items == order.items)
+    now = evolve(order, items=items, read_back=bool(items) and agreed)
+    if now.read_back or (items and items != order.items):
         return now, f"So that is {now}. Shall I make it?" if now.read_back else f"{now}. Is that all?"
-    return now, "Sure, what would you like?" if said & {"hello", "no", "cancel"} else f"I am sorry? {answer([])}"
+    return now, "Sure, what would you like?" if said & {"hello", "yes", "no", "cancel"} else f"I am sorry? {answer([])}"
 
 
 def answer(question: list[Word]) -> str:

@@ -102,6 +102,8 @@ def parse_line(number: int, line: bytes | None, handlers: Mapping[str, HandlerIn
 def _fields_of(line: bytes | None) -> dict[str, Any]:
     if line is None:
         raise Unfit(f"the line is longer than {MAX_LINE_BYTES} bytes")
+    if not line.strip():
+        raise Unfit("the line is empty")
     try:
         fields: Any = json.loads(line)
     except RecursionError:

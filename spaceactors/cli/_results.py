@@ -86,6 +86,16 @@ def encode(result: Result) -> bytes:
     return (_json(row) + "\n").encode("utf-8", "backslashreplace")
 
 
+def as_text(value: Any) -> str:
+    """A reply as a person reads it: a text as it is, anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    try:
+        return _dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return str(value)
+
+
 def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
@@ -97,7 +107,7 @@ def _json(row: dict[str, Any]) -> str:
         return _dumps({key: value if isinstance(value, str | int | None) else str(value) for key, value in row.items()})
 
 
-def _dumps(row: dict[str, Any]) -> str:
+def _dumps(row: object) -> str:
     return json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain)
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 CHUNK = 1 << 16
 
 
+class OutputFailed(Exception):  # noqa: N818 (what happened; the cause is the error)
+    """The output cannot be written any more."""
+
+
 @define
 class Source:
     """An open input. `size` is in bytes, if it can be known; `read` tells how much of it was read."""
@@ -72,7 +76,10 @@ async def write(sink: IO[bytes], data: bytes) -> None:
         sink.write(data)
         sink.flush()
 
-    await trio.to_thread.run_sync(write_and_flush)
+    try:
+        await trio.to_thread.run_sync(write_and_flush)
+    except OSError as error:
+        raise OutputFailed(f"the output cannot be written: {error.strerror}") from error
 
 
 def _size_of(descriptor: int) -> int | None:

@@ -1,0 +1,51 @@
+"""The commands, one module each, and what all of them share: texts for mistakes, and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+
+from cyclopts import App, CycloptsError
+
+from spaceactors.cli._chat import chat
+from spaceactors.cli._load import UnusableArgument
+from spaceactors.cli._run import run
+from spaceactors.cli._streams import OutputFailed
+
+NOT_ALL = 1
+UNUSABLE = 2
+INTERRUPTED = 130
+
+
+def make_app() -> App:
+    """The command line with all its commands."""
+    app = App(
+        name="spaceactors",
+        help="One serial lane per conversation: run your actor over real input, or talk to it by hand.",
+        version=lambda: version("spaceactors"),
+        exit_on_error=False,
+        result_action="return_value",
+    )
+    app.command(run)
+    app.command(chat)
+    return app
+
+
+def run_app(arguments: list[str]) -> int:
+    """Run one command and return the exit code."""
+    try:
+        return make_app()(arguments) or 0
+    except CycloptsError:  # it has said why
+        return UNUSABLE
+    except UnusableArgument as problem:
+        print(f"spaceactors: {problem}", file=sys.stderr)
+        return UNUSABLE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OutputFailed as problem:
+        if isinstance(problem.__cause__, BrokenPipeError):  # the reader of our output has gone, and so may we
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            print(f"spaceactors: {problem}", file=sys.stderr)
+        return NOT_ALL

@@ -1,0 +1,164 @@
+"""`spaceactors chat`: talk to spaces by hand."""
+
+import sys
+from typing import Annotated, Any
+
+import trio
+from attrs import define, evolve, field
+from cyclopts import Parameter
+from rich.console import Console
+from rich.text import Text
+from rich.tree import Tree
+
+from spaceactors import HandlerInfo, Runtime, RuntimeConfig, SpaceError, handlers_of, open_runtime
+from spaceactors.cli._lines import LineCutter
+from spaceactors.cli._load import load_actor, load_deps
+from spaceactors.cli._report import milliseconds, plural
+from spaceactors.cli._results import HANDLED, Result, as_text, outcome_of, reason_of
+from spaceactors.cli._session import Job
+from spaceactors.cli._statistics import Statistics
+from spaceactors.cli._stops import Stops
+from spaceactors.cli._streams import Source, open_source
+from spaceactors.cli._talk import HELP, Mistake, Quit, Say, Show, Switch, choose_handler, understand
+
+SPACES_SHOWN = 50
+INTERRUPTED = 130
+
+
+@define
+class Talk:
+    """A talk while it goes on."""
+
+    runtime: Runtime[Any]
+    handler: HandlerInfo
+    console: Console
+    space: str
+    statistics: Statistics = field(factory=Statistics)
+
+    async def hear(self, typed: str) -> bool:
+        """Do what was typed; False if that was the end."""
+        match understand(typed):
+            case Say(text):
+                await self.say(text)
+            case Switch(space):
+                self.space = space
+                self.note(f"you talk to {space} now")
+            case Show.STATS:
+                await self.show_stats()
+            case Show.TREE:
+                self.console.print(await self.tree())
+            case Show.HELP:
+                self.note(HELP)
+            case Mistake(hint):
+                self.note(hint)
+            case Quit.QUIT:
+                return False
+            case None:
+                pass
+        return True
+
+    async def say(self, text: str) -> None:
+        """Ask the space, and show what it answers as soon as it does."""
+        began = trio.current_time()
+        try:
+            await self.show_reply(text)
+            result = Result(HANDLED)
+        except SpaceError as error:
+            result = Result(outcome_of(error), error=reason_of(error))
+            self.console.print(Text(f"{result.outcome}: {as_text(result.error)}", "red"))
+        self.statistics.count(evolve(result, seconds=trio.current_time() - began))
+
+    async def show_reply(self, text: str) -> None:
+        """Show the reply, or the items of a stream as they come."""
+        space = self.runtime.space(self.space)
+        if not self.handler.streams:
+            self.console.print(Text(as_text(await space.ask(self.handler.function, text))))
+            return
+        async with space.stream(self.handler.function, text) as items:
+            async for item in items:
+                self.console.print(Text(as_text(item)), end="")
+        self.console.print()
+
+    async def show_stats(self) -> None:
+        """How many messages ended how, and how long the answers took."""
+        ledger = (await self.runtime.snapshot()).ledger
+        ends = [f"{count} {outcome.name.lower()}" for outcome, count in ledger.outcomes.items() if count]
+        self.note(f"{plural(ledger.accepted, 'message')} accepted: {', '.join([*ends, f'{ledger.pending} pending'])}")
+        percentiles = [f"p{percent} {milliseconds(self.statistics.durations.percentile(percent))}" for percent in (50, 99)]
+        self.note(f"answers in {', '.join(percentiles)}")
+
+    async def tree(self) -> Tree:
+        """The runtime's spaces, each with how it is."""
+        [kind] = self.runtime.kinds.values()
+        spaces = await self.runtime.spaces(actor=kind, limit=SPACES_SHOWN + 1)
+        tree = Tree(f"{kind.__name__} · {plural(len(spaces), 'space')}" if len(spaces) <= SPACES_SHOWN else kind.__name__)
+        for space in spaces[:SPACES_SHOWN]:
+            info = await space.info()
+            waiting = f", {info.depth} waiting" if info.depth else ""
+            restarts = f", {plural(info.restarts, 'restart')}" if info.restarts else ""
+            tree.add(Text(f"{info.id} ({info.status.name.lower()}{waiting}{restarts})"))
+        if len(spaces) > SPACES_SHOWN:
+            tree.add("…")
+        return tree
+
+    def note(self, text: str) -> None:
+        """Say something that does not come from a space."""
+        self.console.print(Text(text, "dim"))
+
+
+def chat(
+    target: str,
+    /,
+    *,
+    space: str = "me",
+    call: str | None = None,
+    deps: str | None = None,
+    one_lane: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Talk to an actor's spaces by hand. Type /help for the commands.
+
+    Args:
+        target: The actor as MODULE_OR_FILE:NAME, such as examples/coffee_shop.py:CoffeeShop.
+        space: The space to begin with.
+        call: The handler that hears what is typed; it takes one text. Without the option it is `say`, or the only one.
+        deps: What the actor is given when it starts, as MODULE_OR_FILE:NAME of a value or of a function that opens it.
+        one_lane: Run one turn at a time in all spaces together.
+    """
+    actor = load_actor(target)
+    job = Job(actor, RuntimeConfig(), one_lane, load_deps(actor, deps), in_flight=1)
+    handler = choose_handler(actor, dict(handlers_of(actor)), call)
+    with open_source("-") as source:
+        return trio.run(talk, job, handler, source, space)
+
+
+async def talk(job: Job, handler: HandlerInfo, source: Source, space: str) -> int:
+    """Talk until the input ends, /quit or Ctrl-C; then finish what was accepted."""
+    stops = Stops()
+    console = Console(highlight=False, soft_wrap=True)
+    async with trio.open_nursery() as helpers:
+        await helpers.start(stops.watch)
+        with stops.running:
+            async with open_runtime(job.actor, config=job.config, one_lane=job.one_lane, **job.deps) as runtime:
+                with stops.reading:
+                    await converse(Talk(runtime, handler, console, space), source)
+                report = await runtime.drain()
+                console.print(Text(str(report), "dim"))
+        helpers.cancel_scope.cancel()
+    return INTERRUPTED if stops.asked else 0
+
+
+async def converse(going: Talk, source: Source) -> None:
+    """Take one typed line after the other."""
+    prompts = sys.stdin.isatty() and going.console.is_terminal
+    if prompts:
+        going.note("Type /help for the commands.")
+        going.console.print(Text(f"{going.space}> ", "bold"), end="")
+    cutter = LineCutter()
+    async for chunk in source.chunks():
+        for _, line in cutter.feed(chunk):
+            if not await going.hear((line or b"").decode("utf-8", "replace")):
+                return
+            if prompts:
+                going.console.print(Text(f"{going.space}> ", "bold"), end="")
+    for _, line in cutter.finish():
+        await going.hear((line or b"").decode("utf-8", "replace"))

@@ -1,0 +1,63 @@
+"""`spaceactors run`: a file of calls in, a file of answers out."""
+
+import sys
+from typing import Annotated
+
+import trio
+from cyclopts import Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+
+from spaceactors import RuntimeConfig
+from spaceactors.cli._load import load_actor, load_deps
+from spaceactors.cli._report import as_json, as_table
+from spaceactors.cli._session import Job, Session, run_session
+from spaceactors.cli._streams import open_sink, open_source
+
+Switch = Parameter(negative=())
+AtLeastOne = Parameter(validator=Number(gte=1))
+
+
+def run(
+    target: str,
+    /,
+    *,
+    input: Annotated[str, Parameter(name=["--input", "-i"])] = "-",  # noqa: A002 (the option's name)
+    output: Annotated[str, Parameter(name=["--output", "-o"])] = "-",
+    json: Annotated[bool, Switch] = False,
+    deps: str | None = None,
+    max_live: Annotated[int, AtLeastOne] = RuntimeConfig().max_live_spaces,
+    one_lane: Annotated[bool, Switch] = False,
+    in_flight: Annotated[int, AtLeastOne] = 1000,
+    drain_timeout: Annotated[float, Parameter(validator=Number(gte=0))] = 30.0,
+) -> int:
+    """Run an actor over calls, one JSON object a line, and write what became of each, one JSON object a line.
+
+    A call is {"space": "alice", "call": "say", "args": ["hello"]}; "kwargs", "group", "id" and "priority" may be added.
+
+    The first Ctrl-C (or SIGTERM) finishes what was accepted, the second stops at once. The exit code is 0 if every line
+    was handled, 1 if not, 2 if an argument cannot be used, 130 after Ctrl-C.
+
+    Args:
+        target: The actor as MODULE_OR_FILE:NAME, such as examples/coffee_shop.py:CoffeeShop.
+        input: The file of calls; - is standard input.
+        output: The file of answers; - is standard output.
+        json: Write the report as JSON too, and show no progress.
+        deps: What the actor is given when it starts, as MODULE_OR_FILE:NAME of a value or of a function that opens it.
+        max_live: Keep at most so many spaces live; those that were idle longest go first.
+        one_lane: Run one turn at a time in all spaces together.
+        in_flight: Read no further while so many calls have no answer.
+        drain_timeout: Seconds that accepted calls may take to finish after Ctrl-C.
+    """
+    actor = load_actor(target)
+    config = RuntimeConfig(max_live_spaces=max_live, drain_timeout=drain_timeout)
+    job = Job(actor, config, one_lane, load_deps(actor, deps), in_flight)
+    console = Console(stderr=True, highlight=False)
+    with open_source(input) as source, open_sink(output) as sink:
+        quiet = json or not console.is_terminal or sink.isatty()
+        summary = trio.run(run_session, Session(job, source, sink), None if quiet else console)
+    if json:
+        print(as_json(summary), file=sys.stderr)
+    else:
+        console.print(as_table(summary))
+    return summary.exit_code

@@ -1,0 +1,146 @@
+"""One run, from the first line read to the report: the async shell around lines, intake, statistics and report."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Any
+
+import trio
+from attrs import define, field, frozen
+
+from spaceactors import DrainReport, RuntimeConfig, SpaceStarted, handlers_of, open_runtime
+from spaceactors.cli._intake import Intake
+from spaceactors.cli._lines import LineCutter, parse_line
+from spaceactors.cli._progress import show_progress
+from spaceactors.cli._results import Result, encode
+from spaceactors.cli._statistics import Statistics, Summary, summarize
+from spaceactors.cli._stops import Stops
+from spaceactors.cli._streams import OutputFailed, Source, write
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from rich.console import Console
+
+    from spaceactors import Actor, Runtime
+
+RESULTS_WAITING = 100  # for the writer: enough to write many at once, few enough to hold askers back behind a slow disk
+
+
+@frozen
+class Job:
+    """What to run: an actor and how to open its runtime."""
+
+    actor: type[Actor[Any]]
+    config: RuntimeConfig
+    one_lane: bool
+    deps: Mapping[str, Any]  # the keyword argument `deps`, or nothing
+    in_flight: int  # calls without an answer after which the reader waits
+
+
+@define
+class Session:
+    """A run while it goes on."""
+
+    job: Job
+    source: Source
+    sink: IO[bytes]
+    stops: Stops = field(factory=Stops)
+    statistics: Statistics = field(factory=Statistics)
+    intake: Intake | None = None  # as soon as the runtime is open
+    report: DrainReport | None = None  # what the runtime says about its end
+    problem: Exception | None = None  # the output failed, or the runtime could not open: everything stops
+    restarts: int = 0
+
+    @property
+    def spaces(self) -> int:
+        """How many spaces have had a call."""
+        return len(self.intake.positions) if self.intake else 0
+
+    def give_up(self, problem: Exception) -> None:
+        """Stop everything: the run has become useless."""
+        self.problem = problem
+        self.stops.reading.cancel()
+        self.stops.running.cancel()
+
+
+async def run_session(session: Session, console: Console | None) -> Summary:
+    """Run it to its end; `console` is where progress is shown."""
+    began = trio.current_time()
+    async with trio.open_nursery() as helpers:
+        await helpers.start(session.stops.watch)
+        if console is not None:
+            helpers.start_soon(show_progress, session, console)
+        async with trio.open_nursery() as writers:
+            results, written = trio.open_memory_channel[Result](RESULTS_WAITING)
+            writers.start_soon(write_results, session, written)
+            async with results:
+                await serve(session, results)
+        helpers.cancel_scope.cancel()
+    if session.problem is not None:
+        raise session.problem
+    return summarize(
+        session.statistics,
+        actor=session.job.actor.__name__,
+        spaces=session.spaces,
+        seconds=trio.current_time() - began,
+        restarts=session.restarts,
+        interrupted=session.stops.asked > 0,
+        drain=str(session.report) if session.stops.asked else None,
+    )
+
+
+async def serve(session: Session, results: trio.MemorySendChannel[Result]) -> None:
+    """Open the runtime, hand it all lines, and wait until everyone who asked has heard the answer."""
+    job = session.job
+    opened = open_runtime(job.actor, config=job.config, one_lane=job.one_lane, **job.deps)
+    async with trio.open_nursery() as askers:
+        with session.stops.running:
+            async with opened as runtime, runtime.events() as events, trio.open_nursery() as watchers:
+                watchers.start_soon(count_restarts, session, events)
+                session.intake = Intake(runtime, handlers_of(job.actor), askers, results, job.in_flight)
+                with session.stops.reading:
+                    await read_lines(session.source, session.intake)
+                    await session.intake.wait_answered()
+                if session.stops.asked:
+                    session.report = await runtime.drain()
+                watchers.cancel_scope.cancel()
+
+
+async def count_restarts(session: Session, events: AsyncIterator[object]) -> None:
+    """Count the incarnations that came after the first of their space."""
+    async for event in events:
+        if isinstance(event, SpaceStarted) and event.incarnation > 1:
+            session.restarts += 1
+
+
+async def read_lines(source: Source, intake: Intake) -> None:
+    """Hand over one line after the other, no faster than they are taken."""
+    cutter = LineCutter()
+    async for chunk in source.chunks():
+        for number, line in cutter.feed(chunk):
+            await intake.take(parse_line(number, line, intake.handlers))
+    for number, line in cutter.finish():
+        await intake.take(parse_line(number, line, intake.handlers))
+
+
+async def write_results(session: Session, written: trio.MemoryReceiveChannel[Result]) -> None:
+    """Count and write what became of each line, as many at a time as there are."""
+    async for first in written:
+        batch = [first, *_waiting(written)]
+        for result in batch:
+            session.statistics.count(result)
+        if session.problem is None:
+            try:
+                await write(session.sink, b"".join(map(encode, batch)))
+            except OutputFailed as error:
+                session.give_up(error)
+
+
+def _waiting(written: trio.MemoryReceiveChannel[Result]) -> list[Result]:
+    found: list[Result] = []
+    for _ in range(RESULTS_WAITING):
+        try:
+            found.append(written.receive_nowait())
+        except (trio.WouldBlock, trio.EndOfChannel):
+            break
+    return found

@@ -13,7 +13,7 @@ MENU = tomllib.loads((Path(__file__).parent / "data" / "menu.toml").read_text(en
 DRINKS: dict[str, tuple[int, str]] = MENU["drinks"]
 WORDS: dict[str, dict[str, list[str]]] = MENU["words"]
 SPOKEN = {way.lower(): (kind, name) for kind in WORDS for name, ways in WORDS[kind].items() for way in (name, *ways)}
-HEARD = re.compile(rf"(?<!\w)({'|'.join(sorted(map(re.escape, SPOKEN), key=len, reverse=True))}|\d+)(?:'?s)?(?!\w)")
+HEARD = re.compile(rf"(?<!\w)({'|'.join(sorted(map(re.escape, SPOKEN), key=len, reverse=True))}|\d{{1,4}})(?:'?s)?(?!\w)")
 OPTIONS = {"size", "shots", "heat", "beans", "milk", "extras"}
 
 
@@ -39,8 +39,8 @@ class Order:
     number: int = 1
 
     def __str__(self) -> str:
-        cents = sum(item.count * DRINKS[item.drink][0] for item in self.items)
-        return f"{', '.join(map(str, self.items))}: ${cents / 100:.2f}"
+        dollars = sum(item.count * DRINKS[item.drink][0] for item in self.items) / 100
+        return f"{', '.join(map(str, self.items))}: ${dollars:.2f}"
 
 
 def listen(text: str) -> list[list[Word]]:
@@ -52,19 +52,18 @@ def listen(text: str) -> list[list[Word]]:
 def take(items: tuple[Item, ...], sentence: list[Word]) -> tuple[Item, ...]:
     """The order after one more sentence, which is cut into parts of one drink at most."""
     verb, part = "swap" if "instead" in dict(sentence) else "add", list[Word]()
-    for about, name in [*sentence, ("next", "a")]:
+    for about, name in sentence:
         if about in {"count", "verb", "next"} or (about in {"and", "drink"} and "drink" in dict(part)):
             items, part = change(items, part, verb), []
         verb = name if about == "verb" else verb
         part.append((about, name))
-    return items
+    return change(items, part, verb)
 
 
 def change(items: tuple[Item, ...], part: list[Word], verb: str) -> tuple[Item, ...]:
     """One part tells a new drink, or how to change one: the drink that it names, else the last one."""
     said, options = dict(part), frozenset(word for word in part if word[0] in OPTIONS)
-    drink = said.get("drink")
-    count = int(said.get("count", 0)) * ("measure" not in said)  # two pumps are not two drinks
+    drink, count = said.get("drink"), 0 if "measure" in said else int(said.get("count", 0))  # two pumps: no two drinks
     if drink and verb == "remove":
         return tuple(item for item in items if item.drink != drink)
     if drink and "known" in said and any(item.drink == drink for item in items):
@@ -87,16 +86,16 @@ def serve(order: Order, text: str) -> tuple[Order, str]:
     """The order after what the customer said, and what the barista answers."""
     items, said = order.items, set[str]()
     for sentence in listen(text):
-        said.update(words := dict(sentence))
+        said |= (words := dict(sentence)).keys()
         if "ask" in words:
             return evolve(order, items=items, read_back=False), answer(sentence)
         items = () if "cancel" in words else take(items, sentence)
-    if order.read_back and items == order.items and "yes" in said:
+    if "yes" in said and order.read_back and items == order.items:
         return Order(number=order.number + 1), f"Thank you! Order {order.number} is ready in a few minutes. {order}."
-    agreed = "done" in said or ("yes" in said and items == order.items)
-    now = evolve(order, items=items, read_back=bool(items) and agreed)
-    if now.read_back or (items and items != order.items):
-        return now, f"So that is {now}. Shall I make it?" if now.read_back else f"{now}. Is that all?"
+    agreed = bool(items) and ("done" in said or ("yes" in said and items == order.items))
+    now = evolve(order, items=items, read_back=agreed)
+    if items and (agreed or items != order.items):
+        return now, f"So that is {now}. Shall I make it?" if agreed else f"{now}. Is that all?"
     return now, "Sure, what would you like?" if said & {"hello", "yes", "no", "cancel"} else f"I am sorry? {answer([])}"
 
 

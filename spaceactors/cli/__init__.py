@@ -1,4 +1,4 @@
-"""The `spaceactors` command. Its libraries (the `cli` extra) are loaded when it runs, never with `import spaceactors`."""
+"""The `spaceactors` command. Its libraries (the `cli` extra) load when it runs, never with `import spaceactors`."""
 
 from __future__ import annotations
 

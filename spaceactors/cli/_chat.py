@@ -84,14 +84,14 @@ class Talk:
         ledger = (await self.runtime.snapshot()).ledger
         ends = [f"{count} {outcome.name.lower()}" for outcome, count in ledger.outcomes.items() if count]
         self.note(f"{plural(ledger.accepted, 'message')} accepted: {', '.join([*ends, f'{ledger.pending} pending'])}")
-        percentiles = [f"p{percent} {milliseconds(self.statistics.durations.percentile(percent))}" for percent in (50, 99)]
-        self.note(f"answers in {', '.join(percentiles)}")
+        usual, slow = (milliseconds(self.statistics.durations.percentile(percent)) for percent in (50, 99))
+        self.note(f"answers in p50 {usual}, p99 {slow}")
 
     async def tree(self) -> Tree:
         """The runtime's spaces, each with how it is."""
         [kind] = self.runtime.kinds.values()
         spaces = await self.runtime.spaces(actor=kind, limit=SPACES_SHOWN + 1)
-        tree = Tree(f"{kind.__name__} · {plural(len(spaces), 'space')}" if len(spaces) <= SPACES_SHOWN else kind.__name__)
+        tree = Tree(kind.__name__)
         for space in spaces[:SPACES_SHOWN]:
             info = await space.info()
             waiting = f", {info.depth} waiting" if info.depth else ""

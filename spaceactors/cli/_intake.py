@@ -1,14 +1,14 @@
 """Hands calls to their spaces in the order of their lines, many spaces at once, and says what became of each.
 
 Why a task per line keeps the order inside a space: `ask` takes the message's place, in the mailbox or in the line of
-those who wait for one, in its first step, before anything else can run; and the mailbox gives places in that order. So it
-is enough that the next task for a space begins after the one before has taken that first step (`entering`), although Trio
-starts tasks in no particular order. One task per *space*, asking for one reply after the other, would keep the order too,
-but would never have more than one message in a mailbox: nothing would be left to drain, and `WhenBusy` and `Overflow`
-would never show.
+those who wait for one, in its first step, before anything else can run; and the mailbox gives places in that order. So
+it is enough that the next task for a space begins after the one before has taken that first step (`entering`), although
+Trio starts tasks in no particular order. One task per *space*, asking for one reply after the other, would keep the
+order too, but would never have more than one message in a mailbox: nothing would be left to drain, and `WhenBusy` and
+`Overflow` would never show.
 
-A slow space fills its mailbox and then the places in flight; what is bounded has to stop somewhere, and lines are read in
-order, so from then on the reader waits. Until then the others go on.
+A slow space fills its mailbox and then the places in flight; what is bounded has to stop somewhere, and lines are read
+in order, so from then on the reader waits. Until then the others go on.
 """
 
 from __future__ import annotations

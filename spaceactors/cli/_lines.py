@@ -49,7 +49,7 @@ class Invalid:
     space: str | None = None
 
 
-class Unfit(Exception):  # noqa: N818 (never leaves this module)
+class Unfit(Exception):
     """What is wrong with a line."""
 
 

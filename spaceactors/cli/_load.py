@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-class UnusableArgument(Exception):  # noqa: N818 (the word for exit code 2)
+class UnusableArgument(Exception):
     """An argument of the command line cannot be used; the text says what to write instead."""
 
 
@@ -42,7 +42,7 @@ def load_deps(actor: type[Actor[Any]], target: str | None) -> dict[str, Any]:
     if not wanted and target is not None:
         raise UnusableArgument(f"--deps {target}: {actor.__name__} takes no dependencies, so leave the option out")
     if wanted and wanted[0].default is wanted[0].empty and target is None:
-        raise UnusableArgument(f"{actor.__name__} takes {wanted[0].name!r}: say where it is with --deps MODULE_OR_FILE:NAME")
+        raise UnusableArgument(f"{actor.__name__} takes {wanted[0].name!r}: tell it with --deps MODULE_OR_FILE:NAME")
     if target is None:
         return {}
     return {"deps": _named(*_module_and_name(target, "open_deps"), target)}

@@ -25,7 +25,8 @@ async def show_progress(session: Session, console: Console) -> None:
         task = progress.add_task("opening …", total=session.source.size)
         began = trio.current_time()
         while True:
-            progress.update(task, completed=session.source.read, description=_told(session, trio.current_time() - began))
+            told = _told(session, trio.current_time() - began)
+            progress.update(task, completed=session.source.read, description=told)
             progress.refresh()
             await trio.sleep(EVERY)
 

@@ -23,7 +23,8 @@ def as_table(summary: Summary) -> RenderableType:
     """The report for a terminal."""
     parts: list[RenderableType] = [_headline(summary), Text(), _outcomes(summary), Text(), _waits(summary)]
     if summary.interrupted:
-        parts += [Text(), Text(f"Interrupted: the input was not read to its end. {summary.drain or ''}".rstrip(), "yellow")]
+        told = f"Interrupted before the input was read to its end. {summary.drain or ''}"
+        parts += [Text(), Text(told.rstrip(), "yellow")]
     return Group(Text(), *parts, Text())
 
 

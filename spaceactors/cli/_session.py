@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from spaceactors import Actor, Runtime
+    from spaceactors import Actor
 
 RESULTS_WAITING = 100  # for the writer: enough to write many at once, few enough to hold askers back behind a slow disk
 

@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import trio
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 CHUNK = 1 << 16
 
 
-class OutputFailed(Exception):  # noqa: N818 (what happened; the cause is the error)
+class OutputFailed(Exception):
     """The output cannot be written any more."""
 
 
@@ -62,7 +63,7 @@ def open_sink(path: str) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         return
     try:
-        sink = open(path, "wb")  # noqa: SIM115 (closed below: only the opening may be the user's mistake)
+        sink = Path(path).open("wb")  # noqa: SIM115 (closed below: only the opening may be the user's mistake)
     except OSError as error:
         raise UnusableArgument(f"--output {path}: {error.strerror}") from None
     with sink:

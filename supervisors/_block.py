@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, final
 
 import trio
 
@@ -17,25 +17,26 @@ from supervisors._running import PATIENCE, Running, Stopper
 from supervisors._signals import watch_signals
 
 if TYPE_CHECKING:
-    from supervisors._report import DrainReport
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
     from contextlib import AbstractAsyncContextManager
 
     from supervisors._drain import DrainSignal
+    from supervisors._report import DrainReport
+
+T = TypeVar("T")
 
 
-def is_cancellation(error: BaseException | None) -> bool:
-    """Tell whether an error is nothing but a cancellation, in however many groups."""
+def without_cancellation(error: BaseException | None) -> BaseException | None:
+    """Return what an error is apart from cancellations, in however many groups; None if it is nothing else."""
     if isinstance(error, BaseExceptionGroup):
-        return error.split(trio.Cancelled)[1] is None
-    return isinstance(error, trio.Cancelled)
+        return cast("BaseExceptionGroup[BaseException]", error).split(trio.Cancelled)[1]
+    return None if isinstance(error, trio.Cancelled) else error
 
 
 def is_fatal(error: BaseException | None) -> bool:
     """Tell whether an error concerns the whole program: a KeyboardInterrupt, a SystemExit, or a group with one."""
-    if isinstance(error, BaseExceptionGroup):
-        error = error.split(trio.Cancelled)[1]
-    return error is not None and not isinstance(error, Exception | trio.Cancelled)
+    rest = without_cancellation(error)
+    return rest is not None and not isinstance(rest, Exception)
 
 
 class Owner(Protocol):
@@ -43,6 +44,9 @@ class Owner(Protocol):
 
     def give_up_waiting(self) -> None:
         """Drop everything that is planned for later: restarts, rounds."""
+
+    def opened(self) -> None:
+        """Begin to handle what children do: all are ready."""
 
     async def stop_children(self, overall: trio.CancelScope) -> None:
         """Stop all children, in the owner's order, until `overall` is over; then cancel and return at once."""
@@ -55,6 +59,7 @@ class Owner(Protocol):
 
     def make_report(self, seconds: float) -> DrainReport:
         """Say what became of the children that were there when the closing began."""
+        ...
 
 
 @final
@@ -75,12 +80,16 @@ class Block:
         self.on_stuck: Callable[[Running, float], None] = lambda _running, _seconds: None
         self._nursery: trio.Nursery | None = None
         self._body = trio.CancelScope()
-        self._body_over = trio.Event()
+        # Whose task the body is.
+        self._task: trio.lowlevel.Task | None = None
+        # Set when the children need not wait for the body: it has ended, or waits for them itself.
+        self._body_gone = trio.Event()
+        # Whether the body waits for the report: a reason to end reaches it only after the report.
+        self._body_waits = False
+        self._body_unwanted = False
         # Whether the body was reached: before, a failed start is the block's own.
         self._entered = False
         self._signals = trio.CancelScope()
-        # Whether the first signal came: then the body ends when the children have.
-        self._signalled = False
         self._overall = trio.CancelScope(shield=True)
         self._closed = trio.Event()
         # What may come out of the block, see `outcome_of`.
@@ -142,13 +151,18 @@ class Block:
         if deadline is not None:
             self._overall.deadline = min(self._overall.deadline, deadline)
         if cancel_body:
-            self._body.cancel()
+            self._end_body()
         if self.closing:
             return
         self.stage = Stage.CLOSING
         self.publish(DrainBegan)
         self._owner.give_up_waiting()
         self.start_soon(self._close)
+
+    def _end_body(self) -> None:
+        self._body_unwanted = True
+        if not self._body_waits:
+            self._body.cancel()
 
     def cut(self) -> None:
         """End all graces: whatever is asked to stop is cancelled from now on."""
@@ -159,8 +173,7 @@ class Block:
         self.begin_closing(cancel_body=True)
 
     def _on_signal(self, count: int) -> None:
-        self._signalled = True
-        self.begin_closing(cancel_body=count > 1)
+        self.begin_closing(cancel_body=True)
         if count > 1:
             self.cut()
         if count > 2:  # noqa: PLR2004 - the third kills
@@ -174,15 +187,13 @@ class Block:
         self.report = self._owner.make_report(trio.current_time() - began)
         self.stage = Stage.CLOSED
         self._closed.set()
-        if self._signalled:
-            self._body.cancel()
         self.publish(DrainEnded, self.report)
 
     async def _wait_body(self) -> None:
         # The body is the youngest child: it is gone first, unless it was not told to go.
         if self._body.cancel_called:
             with trio.move_on_after(PATIENCE):
-                await self._body_over.wait()
+                await self._body_gone.wait()
 
     # ---- calls
 
@@ -195,7 +206,9 @@ class Block:
     async def wait_closed(self) -> DrainReport:
         """Wait for the report."""
         caller = self.child_signal()
-        if caller is None:
+        if trio.lowlevel.current_task() is self._task:
+            await self._wait_closed_in_body()
+        elif caller is None:
             await self._closed.wait()
         else:
             with trio.CancelScope() as scope, caller.watching(scope.cancel):
@@ -204,6 +217,16 @@ class Block:
             msg = f"{self.name!r} is draining and waits for this child, which therefore cannot wait for its report"
             raise SupervisorClosed(msg)
         return self.report
+
+    async def _wait_closed_in_body(self) -> None:
+        self._body_waits = True
+        self._body_gone.set()
+        try:
+            await self._closed.wait()
+        finally:
+            self._body_waits = False
+            if self._body_unwanted:
+                self._body.cancel()
 
     def child_signal(self) -> DrainSignal | None:
         """Return the signal of the child of this block in which the caller runs, None for callers elsewhere."""
@@ -218,42 +241,52 @@ class Block:
 
     # ---- the block itself
 
-    async def open(self, nursery: trio.Nursery, *, handle_signals: bool) -> None:
-        """Get ready to start tasks."""
-        self._nursery = nursery
-        if handle_signals:
-            await nursery.start(self._watch_signals)
-
     async def _watch_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
         with self._signals:
             await watch_signals(self._on_signal, task_status=task_status)
 
-    def opened(self) -> None:
-        """Take note that all children are ready, and the body begins."""
+    def _opened(self) -> None:
         self._entered = True
         if self.stage is Stage.OPENING:
             self.stage = Stage.OPEN
+        self._owner.opened()
+
+    @asynccontextmanager
+    async def hold(
+        self, value: T, start: Callable[[], Awaitable[object]], *, handle_signals: bool = False
+    ) -> AsyncGenerator[T]:
+        """Be the block: `start()` what belongs to it, run the body with `value`, stop everything, and come out."""
+        error: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._task = trio.lowlevel.current_task()
+            try:
+                with self._listening():
+                    if handle_signals:
+                        await nursery.start(self._watch_signals)
+                    await start()
+                    self._opened()
+                    with self._body:
+                        yield value
+            except BaseException as raised:
+                error = raised
+            await self._finish(error)
+            error = None
+        await self._come_out()
 
     @contextmanager
-    def listening(self) -> Generator[None]:
-        """Listen for the drain of the surrounding child."""
+    def _listening(self) -> Generator[None]:
         if self.signal is None:
             yield
         else:
             with self.signal.calling(self._drain_from_outside):
                 yield
 
-    @property
-    def body(self) -> trio.CancelScope:
-        """The scope in which the user's block runs."""
-        return self._body
-
-    async def finish(self, error: BaseException | None) -> None:
-        """Take what the body ended with, stop what still runs, and wait for it."""
-        self._body_over.set()
+    async def _finish(self, error: BaseException | None) -> None:
+        self._body_gone.set()
         self._take(error)
         self.begin_closing(cancel_body=False)
-        if is_cancellation(error) or self._fatal is not None:
+        if self._fatal is not None or (error is not None and without_cancellation(error) is None):
             self.cut()
         try:
             await self._closed.wait()
@@ -274,8 +307,7 @@ class Block:
         else:
             self._body_error = error
 
-    async def come_out(self) -> None:
-        """Raise what comes out of the block, or return."""
+    async def _come_out(self) -> None:
         self.events.close()
         error = outcome_of(self._fatal, self._failed, self._gave_up, self._body_error)
         self._fatal = self._failed = self._gave_up = self._body_error = None

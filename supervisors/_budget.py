@@ -6,7 +6,7 @@ Pure: no Trio, no clock, no logging; time is an argument, chance lies in the wai
 from __future__ import annotations
 
 import math
-from typing import final, TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from attrs import define, frozen
 

@@ -16,10 +16,10 @@ from supervisors._running import Running, spin
 from supervisors._spec import ChildSpec, ChildStatus, ValueOf, run_plan
 
 if TYPE_CHECKING:
-    from supervisors._budget import Budget
     from collections.abc import Callable, Iterable
 
     from supervisors._block import Block
+    from supervisors._budget import Budget
     from supervisors._decide import Again
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar, final
 import trio
 from attrs import define, field, frozen
 
-
 if TYPE_CHECKING:
-    from supervisors._report import DrainReport
     from collections.abc import AsyncGenerator, AsyncIterator
+
+    from supervisors._report import DrainReport
 
 E = TypeVar("E")
 
@@ -142,7 +142,7 @@ class _Subscription(Generic[E]):
     """One reader's buffer."""
 
     capacity: int
-    waiting: deque[E] = field(factory=deque)
+    waiting: deque[E] = field(factory=deque[E])
     # Dropped since the reader last took something.
     missed: int = 0
     # Where the reader parks; it is made when a reader has nothing to read.

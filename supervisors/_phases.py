@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, final
 import trio
 from attrs import define, field, frozen
 
-from supervisors._spec import check_name, check_seconds, check_timeout
+from supervisors._spec import check_choice, check_name, check_run, check_seconds, check_timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
 # The phase, in a supervisor's shutdown, in which its children stop; others may come after it.
 CHILDREN = "children"
@@ -68,9 +67,8 @@ class Phase:
     def __attrs_post_init__(self) -> None:
         check_name("the name of a phase", self.name)
         check_seconds("timeout", self.timeout)
-        if not callable(self.run):
-            msg = f"run must be an async function without arguments, not {self.run!r}"
-            raise TypeError(msg)
+        check_choice("on_failure", OnFailure, self.on_failure)
+        check_run(self.run)
 
 
 @final
@@ -172,8 +170,8 @@ async def _run_one(phase: Phase, deadline: float) -> PhaseResult:
 async def run_phases(phases: Iterable[Phase], *, timeout: float | None = None) -> PhasesReport:
     """Run phases in dependency order, those that do not depend on each other at the same time.
 
-    `timeout` seconds for all together: at that moment whatever runs is cancelled (timed out), the rest skipped. Failures
-    are in the report. Raises `ValueError` at once for names used twice, unknown or in a ring.
+    `timeout` seconds for all together: at that moment whatever runs is cancelled (timed out), the rest skipped.
+    Failures are in the report. Raises `ValueError` at once for names used twice, unknown or in a ring.
     """
     phases = tuple(phases)
     check_timeout(timeout)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVarTuple, final
+from typing import TYPE_CHECKING, Any, TypeVarTuple, final
 
 import trio
-from attrs import frozen
+from attrs import Attribute, field, frozen
 
 from supervisors._block import Block
 from supervisors._budget import Budget, GiveUp, Restarting
@@ -41,12 +41,23 @@ if TYPE_CHECKING:
 Ts = TypeVarTuple("Ts")
 
 
+def _is_size(_plan: object, _attribute: Attribute[Any], value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        msg = f"max_children must be a whole number or None, not {value!r}"
+        raise TypeError(msg)
+    if value < 1:
+        msg = f"max_children must be 1 or more, or None for no bound, not {value!r}"
+        raise ValueError(msg)
+
+
 @frozen
 class _PoolPlan:
     """The rules of a pool."""
 
     name: str
-    max_children: int | None
+    max_children: int | None = field(validator=_is_size)
     limit: RestartLimit
     backoff: Backoff | None
     on_limit: OnLimit
@@ -55,14 +66,6 @@ class _PoolPlan:
         check_name("name", self.name)
         check_limit(self.limit)
         check_choice("on_limit", OnLimit, self.on_limit)
-        if self.max_children is None:
-            return
-        if not isinstance(self.max_children, int) or isinstance(self.max_children, bool):
-            msg = f"max_children must be a whole number or None, not {self.max_children!r}"
-            raise TypeError(msg)
-        if self.max_children < 1:
-            msg = f"max_children must be 1 or more, or None for no bound, not {self.max_children!r}"
-            raise ValueError(msg)
 
 
 @final
@@ -126,9 +129,9 @@ class Pool:
     ) -> ChildInfo:
         """Start a child; returns when it is ready.
 
-        Its place is held while it runs, backs off or is quarantined; once it is not to be restarted, the pool forgets it
-        and its arguments. Raises `PoolFull` at once, `ChildStartError` (and leaves nothing) when it fails first or is
-        stopped meanwhile, `DuplicateChild`, or `SupervisorClosed`.
+        Its place is held while it runs, backs off or is quarantined; once it is not to be restarted, the pool forgets
+        it and its arguments. Raises `PoolFull` at once, `ChildStartError` (and leaves nothing) when it fails first or
+        is stopped meanwhile, `DuplicateChild`, or `SupervisorClosed`.
         """
         spec = ChildSpec(self._new_name(run) if name is None else name, run, *args, restart=restart, shutdown=shutdown)
         self._block.check_open()
@@ -153,8 +156,8 @@ class Pool:
     async def revive_child(self, name: str, /) -> None:
         """Start a quarantined child again, with a fresh budget; returns when it is ready.
 
-        Raises `ChildNotStopped` for one that is not quarantined, `ChildStartError` (and it stays quarantined) when it fails
-        first, `UnknownChild`, or `SupervisorClosed`.
+        Raises `ChildNotStopped` for one that is not quarantined, `ChildStartError` (and it stays quarantined) when it
+        fails first, `UnknownChild`, or `SupervisorClosed`.
         """
         self._block.check_open()
         child = self._children.get(name)
@@ -235,6 +238,13 @@ class Pool:
 
     # ---- what the block asks for
 
+    def hold(self) -> AbstractAsyncContextManager[Pool]:
+        """Be open for one block."""
+        return self._block.hold(self, trio.lowlevel.checkpoint)
+
+    def opened(self) -> None:
+        """Nothing has waited for this."""
+
     def give_up_waiting(self) -> None:
         """Drop all planned restarts."""
         self._children.give_up_waiting()
@@ -262,21 +272,10 @@ class Pool:
 
 @asynccontextmanager
 async def _open(plan: _PoolPlan) -> AsyncGenerator[Pool]:
+    # Made at entry, not at the call: the context of the block is the one in which it is entered.
     pool = Pool(plan)
-    block = pool._block
-    error: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            await block.open(nursery, handle_signals=False)
-            with block.listening():
-                block.opened()
-                with block.body:
-                    yield pool
-        except BaseException as raised:
-            error = raised
-        await block.finish(error)
-        error = None
-    await block.come_out()
+    async with pool.hold():
+        yield pool
 
 
 def open_pool(
@@ -290,7 +289,8 @@ def open_pool(
     """Open a pool for children that come and go: connections, jobs, sessions.
 
     Each child has a restart budget of its own; over it, a child is quarantined, or the whole pool gives up with
-    `RestartLimitExceeded` (`on_limit`). All stop at the same time at the end. The block is cancelled when the pool gives up
-    or is asked to drain by a supervisor around it; what comes out of it is told at `open_supervisor`.
+    `RestartLimitExceeded` (`on_limit`). All stop at the same time at the end. The block is cancelled when the pool
+    gives up or is asked to drain by a supervisor around it; what comes out of it is told at `open_supervisor`.
     """
-    return _open(_PoolPlan(name, max_children, limit, backoff_of(backoff), on_limit))
+    plan = _PoolPlan(name, max_children, limit, backoff_of(backoff), on_limit)
+    return _open(plan)

@@ -6,7 +6,7 @@ import inspect
 import math
 from functools import partial
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 import trio
 
@@ -28,12 +28,14 @@ def takes_task_status(run: Callable[..., object]) -> bool:
     if isinstance(function, FunctionType) and not hasattr(function, "__wrapped__"):
         code = function.__code__
         return "task_status" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    if isinstance(run, partial) and "task_status" in run.keywords:
-        return False
     try:
-        return "task_status" in inspect.signature(run).parameters
+        return "task_status" in inspect.signature(run).parameters and not _is_given(run)
     except (TypeError, ValueError):  # built in, without a signature
         return False
+
+
+def _is_given(run: object) -> bool:
+    return isinstance(run, partial) and "task_status" in cast("partial[object]", run).keywords
 
 
 @final

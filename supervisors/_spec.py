@@ -114,7 +114,7 @@ def _is_period_or_none(instance: object, attribute: Attribute[Any], value: objec
 
 def _is_wait(_instance: object, attribute: Attribute[Any], value: object) -> None:
     if not callable(value):
-        msg = f"{attribute.name} must be a tenacity wait such as wait_exponential(max=30) or a callable, not {value!r}"
+        msg = f"{attribute.name} of a backoff must be a tenacity wait such as wait_exponential(max=30), not {value!r}"
         raise TypeError(msg)
 
 
@@ -186,7 +186,8 @@ def backoff_of(backoff: Wait | Backoff | None) -> Backoff | None:
     return Backoff(backoff)
 
 
-def _check_run(run: object) -> None:
+def check_run(run: object) -> None:
+    """Refuse what cannot be called, or was called already."""
     if inspect.iscoroutine(run):
         run.close()
         msg = f"run must be the async function itself, not a call of it: write {run.__name__} without parentheses"
@@ -199,7 +200,7 @@ def _check_run(run: object) -> None:
 def check_child_options(name: object, run: object, restart: object, shutdown: object) -> None:
     """Check what static and pool children have in common."""
     check_name("name", name)
-    _check_run(run)
+    check_run(run)
     check_choice("restart", Restart, restart)
     check_seconds("shutdown", shutdown)
 
@@ -291,9 +292,7 @@ def _check_significant(significant: object, restart: Restart) -> None:
 
 def _are_children(_instance: object, _attribute: Attribute[Any], children: tuple[object, ...]) -> None:
     for child in children:
-        if not isinstance(child, ChildSpec):
-            msg = f"children must be ChildSpec(name, run, ...), not {child!r}"
-            raise TypeError(msg)
+        check_spec(child)
 
 
 @frozen
@@ -331,6 +330,13 @@ def _check_sibling(spec: ChildSpec, earlier: set[str]) -> None:
         if isinstance(arg, ValueOf) and arg.child not in earlier:
             msg = f"child {spec.name!r} needs the value of {arg.child!r}, which is no earlier sibling: put it before"
             raise ValueError(msg)
+
+
+def check_spec(spec: object) -> None:
+    """Refuse a child that is no ChildSpec."""
+    if not isinstance(spec, ChildSpec):
+        msg = f"a child is a ChildSpec(name, run, ...), not {spec!r}"
+        raise TypeError(msg)
 
 
 def check_significance(spec: ChildSpec, auto_shutdown: AutoShutdown) -> None:

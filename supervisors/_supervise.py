@@ -26,6 +26,7 @@ from supervisors._spec import (
     Wait,
     backoff_of,
     check_significance,
+    check_spec,
     check_timeout,
 )
 from supervisors._tree import Branch, Tree, grow
@@ -114,8 +115,8 @@ class Supervisor:
     async def stop_child(self, name: str, /) -> None:
         """Stop a child; its spec stays, unless it is temporary, and it is not restarted by itself.
 
-        Returns when it has ended, or is known to be unstoppable; stopping what does not run does nothing. Cancelling the
-        call does not cancel the stopping. A later restart of its group starts it again. Raises `UnknownChild`, or
+        Returns when it has ended, or is known to be unstoppable; stopping what does not run does nothing. Cancelling
+        the call does not cancel the stopping. A later restart of its group starts it again. Raises `UnknownChild`, or
         `SupervisorClosed` after the end.
         """
         self._block.check_not_closed()
@@ -124,8 +125,8 @@ class Supervisor:
     async def restart_child(self, name: str, /) -> None:
         """Start a child that does not run, or skip the wait of one that backs off; returns when it is ready.
 
-        Does not count against the limit. Raises `ChildNotStopped` when it runs, `ChildStartError` (and it stays, failed)
-        when it fails first, `UnknownChild`, or `SupervisorClosed`.
+        Does not count against the limit. Raises `ChildNotStopped` when it runs, `ChildStartError` (and it stays,
+        failed) when it fails first, `UnknownChild`, or `SupervisorClosed`.
         """
         self._block.check_open()
         child = self._children.get(name)
@@ -160,9 +161,7 @@ class Supervisor:
     # ---- starting
 
     def _check_new(self, spec: ChildSpec) -> None:
-        if not isinstance(spec, ChildSpec):
-            msg = f"start_child takes a ChildSpec(name, run, ...), not {spec!r}"
-            raise TypeError(msg)
+        check_spec(spec)
         self._block.check_open()
         check_significance(spec, self._plan.auto_shutdown)
         if spec.name in self._declared:
@@ -175,7 +174,7 @@ class Supervisor:
         self._children.add(child)
         return child
 
-    async def start_all(self) -> None:
+    async def _start_all(self) -> None:
         """Start the declared children, each when the one before is ready."""
         for spec in self._plan.children:
             if self._block.closing:
@@ -184,10 +183,15 @@ class Supervisor:
             await self._children.start(self._new_child(spec), Origin.FIRST)
         if self._block.closing:
             raise ChildStartError(self._plan.name, "it was stopped while it started")
-        self._block.opened()
+
+    def opened(self) -> None:
+        """Handle the ends that came while children were starting."""
         early, self._early = self._early, []
         for child, exit_ in early:
-            self._settle(child, exit_, ready=True)
+            if not self._block.closing:
+                self._settle(child, exit_, ready=True)
+            else:
+                self._put_down(child, exit_, ready=True)
 
     def _check_restartable(self, child: Child) -> None:
         self._children.get(child.name)  # it may be gone since
@@ -219,15 +223,15 @@ class Supervisor:
             child.status = ChildStatus.FAILED
             self._block.die(exit_.error)
         elif self._block.closing:
-            self._put_down(child, running, exit_)
+            self._put_down(child, exit_, ready=running.ready)
         elif self._block.stage is Stage.OPENING and running.ready:
             self._early.append((child, exit_))
         else:
             self._settle(child, exit_, ready=running.ready)
 
-    def _put_down(self, child: Child, running: Running, exit_: Exit) -> None:
+    def _put_down(self, child: Child, exit_: Exit, *, ready: bool) -> None:
         # Nothing restarts any more: only the spec's fate is left to decide.
-        match child.verdict(exit_.kind, ready=running.ready):
+        match child.verdict(exit_.kind, ready=ready):
             case Forget():
                 self._children.forget(child)
             case Keep(status):
@@ -276,11 +280,12 @@ class Supervisor:
         self._carry_out(child, decision)
 
     def _carry_out(self, child: Child, decision: Restarting) -> None:
-        group = group_of(self._plan.strategy, tuple(self._children.by_name), child.name)
+        alone = self._plan.strategy is Strategy.ONE_FOR_ONE
+        group = () if alone else group_of(self._plan.strategy, tuple(self._children.by_name), child.name)
         self._block.publish(
             ChildRestarting, child.name, child.incarnation, decision.delay, decision.attempt, decision.restarts, group
         )
-        if self._plan.strategy is Strategy.ONE_FOR_ONE:
+        if alone:
             self._children.launch_after(child, decision.delay)
         else:
             self._restart_group(tuple(map(self._children.get, group)), decision.delay)
@@ -307,6 +312,10 @@ class Supervisor:
         round_.over.set()
 
     # ---- what the block asks for
+
+    def hold(self, *, handle_signals: bool) -> AbstractAsyncContextManager[Supervisor]:
+        """Be open for one block."""
+        return self._block.hold(self, self._start_all, handle_signals=handle_signals)
 
     def give_up_waiting(self) -> None:
         """Drop all planned restarts."""
@@ -346,21 +355,10 @@ class Supervisor:
 
 @asynccontextmanager
 async def _open(plan: Plan, phases: Shutdown, *, handle_signals: bool = False) -> AsyncGenerator[Supervisor]:
+    # Made at entry, not at the call: the context of the children is the one in which the block is entered.
     supervisor = Supervisor(plan, phases)
-    block = supervisor._block
-    error: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            await block.open(nursery, handle_signals=handle_signals)
-            with block.listening():
-                await supervisor.start_all()
-                with block.body:
-                    yield supervisor
-        except BaseException as raised:
-            error = raised
-        await block.finish(error)
-        error = None
-    await block.come_out()
+    async with supervisor.hold(handle_signals=handle_signals):
+        yield supervisor
 
 
 def open_supervisor(
@@ -377,12 +375,13 @@ def open_supervisor(
     """Start children in order, keep them running by the rules, and stop them in reverse order.
 
     The block is entered when all children are ready, and is itself the youngest child: it is cancelled when the
-    supervisor gives up, shuts itself down, or is asked to drain by a supervisor around it. `handle_signals`: the first
-    SIGTERM or SIGINT drains (the block goes on until that is done), the second cuts all graces short, the third cancels
-    everything at once; main thread only. `phases` run at shutdown, see `Phase`.
+    supervisor gives up, shuts itself down, or is asked to drain by a signal or by a supervisor around it; only a
+    `wait_closed()` or `drain()` made by the block itself is let return first. `handle_signals`: the first SIGTERM or
+    SIGINT drains, the second cuts all graces short, the third cancels everything at once; main thread only. `phases`
+    run at shutdown, see `Phase`.
 
-    Raises at once `TypeError` or `ValueError` for options that cannot be, `DuplicateChild` for a name used twice. Out of
-    the block come, first match: a non-`Exception` (KeyboardInterrupt, SystemExit) as raised; `ChildStartError`;
+    Raises at once `TypeError` or `ValueError` for options that cannot be, `DuplicateChild` for a name used twice. Out
+    of the block come, first match: a non-`Exception` (KeyboardInterrupt, SystemExit) as raised; `ChildStartError`;
     `RestartLimitExceeded`, in a group with the body's own error if there is one; the body's error; the surrounding
     cancellation; nothing.
     """

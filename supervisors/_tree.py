@@ -28,7 +28,7 @@ class Tree:
 
     def __str__(self) -> str:
         lines = list[str]()
-        waiting = [(self, "", "")]
+        waiting: list[tuple[Tree, str, str]] = [(self, "", "")]
         while waiting:
             tree, first, rest = waiting.pop()
             lines.append(first + tree.line())

@@ -13,7 +13,7 @@ MENU = tomllib.loads((Path(__file__).parent / "data" / "menu.toml").read_text(en
 DRINKS: dict[str, tuple[int, str]] = MENU["drinks"]
 WORDS: dict[str, dict[str, list[str]]] = MENU["words"]
 SPOKEN = {way.lower(): (kind, name) for kind in WORDS for name, ways in WORDS[kind].items() for way in (name, *ways)}
-HEARD = re.compile(rf"(?<!\w)({'|'.join(sorted(map(re.escape, SPOKEN), key=len, reverse=True))}|\d{{1,4}})(?:'?s)?(?!\w)")
+HEARD = re.compile(rf"(?<!\w)({'|'.join(sorted(map(re.escape, SPOKEN), key=len, reverse=True))}|\d{{1,3}})'?s?(?!\w)")
 OPTIONS = {"size", "shots", "heat", "beans", "milk", "extras"}
 
 

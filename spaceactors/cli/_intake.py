@@ -7,13 +7,14 @@ Trio starts tasks in no particular order. One task per *space*, asking for one r
 order too, but would never have more than one message in a mailbox: nothing would be left to drain, and `WhenBusy` and
 `Overflow` would never show.
 
+Answers are written in the order of the lines of their space too: each waits until the one before is out.
+
 A slow space fills its mailbox and then the places in flight; what is bounded has to stop somewhere, and lines are read
 in order, so from then on the reader waits. Until then the others go on.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
 
 
 @define
+class Line:
+    """What one space has had so far."""
+
+    calls: int = 0
+    entering: bool = False  # the newest call's task has not taken its first step yet
+    written: trio.Event | None = None  # set when the newest call's result is out
+
+
+@define
 class Intake:
     """Calls go in, results come out; at most `in_flight` calls at a time have no result yet."""
 
@@ -39,8 +49,7 @@ class Intake:
     results: trio.MemorySendChannel[Result]
     in_flight: int
     places: trio.Semaphore = field(init=False)
-    positions: Counter[str] = field(factory=Counter[str])  # how many calls each space has had
-    entering: set[str] = field(factory=set[str])  # spaces with a task that has not taken its first step yet
+    spaces: dict[str, Line] = field(factory=dict[str, Line])
 
     def __attrs_post_init__(self) -> None:
         self.places = trio.Semaphore(self.in_flight, max_value=self.in_flight)
@@ -51,12 +60,13 @@ class Intake:
             await self.results.send(Result(INVALID, line.space, error=line.reason, line=line.line))
             return
         await self.places.acquire()
-        while line.space in self.entering:  # two rounds at most: a task that was started runs in the next one
+        space = self.spaces.setdefault(line.space, Line())
+        while space.entering:  # two rounds at most: a task that was started runs in the next one
             await trio.lowlevel.checkpoint()
-        self.entering.add(line.space)
-        position = self.positions[line.space]
-        self.positions[line.space] += 1
-        self.askers.start_soon(self._ask, line, position)
+        space.entering = True
+        before, space.written = space.written, trio.Event()
+        self.askers.start_soon(self._ask, line, space.calls, space, before, space.written)
+        space.calls += 1
 
     async def wait_answered(self) -> None:
         """Wait until every call has its result."""
@@ -65,14 +75,20 @@ class Intake:
         for _ in range(self.in_flight):
             self.places.release()
 
-    async def _ask(self, call: Call, position: int) -> None:
+    async def _ask(
+        self, call: Call, position: int, space: Line, before: trio.Event | None, written: trio.Event
+    ) -> None:
+        space.entering = False
         began = trio.current_time()
         result = await self._outcome(call, position)
-        await self.results.send(evolve(result, seconds=trio.current_time() - began))
+        result = evolve(result, seconds=trio.current_time() - began)
+        if before is not None:
+            await before.wait()
+        await self.results.send(result)
+        written.set()
         self.places.release()
 
     async def _outcome(self, call: Call, position: int) -> Result:
-        self.entering.discard(call.space)
         try:
             reply = await self._reply(call)
         except SpaceError as error:

@@ -54,7 +54,7 @@ class Session:
     @property
     def spaces(self) -> int:
         """How many spaces have had a call."""
-        return len(self.intake.positions) if self.intake else 0
+        return len(self.intake.spaces) if self.intake else 0
 
     def give_up(self, problem: Exception) -> None:
         """Stop everything: the run has become useless."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from supervisors._budget import Budget
     from supervisors._decide import Again
 
+LONGEST_PATH = 200
+
 
 @final
 @frozen
@@ -323,16 +325,22 @@ def fold(closing: Iterable[tuple[str, Running]], seconds: float, undone: Iterabl
     finished, cancelled, unstoppable, left = list[str](), list(undone), list[str](), dict[str, int]()
     for name, running in closing:
         exit_ = running.exit
-        inner = getattr(running.value, "report", None)
-        if isinstance(inner, DrainReport):
-            cancelled += [f"{name}/{child}" for child in inner.cancelled]
-            left |= {f"{name}/{child}": count for child, count in inner.left.items()}
-            unstoppable += [f"{name}/{child}" for child in inner.unstoppable]
+        inner = running.value_report()
+        if inner is not None:
+            cancelled += [_path(name, child) for child in inner.cancelled]
+            left |= {_path(name, child): count for child, count in inner.left.items()}
+            unstoppable += [_path(name, child) for child in inner.unstoppable]
         if exit_ is None:
             unstoppable.append(name)
-        elif exit_.cut or exit_.error is not None:
-            cancelled.append(name)
+        elif exit_.error is None and (not exit_.cut or (inner is not None and not inner.clean)):
+            finished.append(name)  # or its own report has told what was cut off
         else:
-            finished.append(name)
+            cancelled.append(name)
     clean = not (cancelled or left or unstoppable)
     return DrainReport(clean, tuple(finished), tuple(cancelled), left, tuple(unstoppable), seconds)
+
+
+def _path(name: str, child: str) -> str:
+    # Bounded, for trees may be thousands of levels deep: the end of a long path says most.
+    path = f"{name}/{child}"
+    return path if len(path) <= LONGEST_PATH else f"…{path[1 - LONGEST_PATH :]}"

@@ -12,6 +12,7 @@ import trio
 
 from supervisors._decide import Exit, exit_of
 from supervisors._drain import DrainSignal, set_current_signal
+from supervisors._report import DrainReport
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -89,6 +90,11 @@ class Running:
         if on_ready is not None:
             on_ready()
         self.ring()
+
+    def value_report(self) -> DrainReport | None:
+        """Return the drain report of the value, if that is a supervisor or another thing that has one."""
+        report = getattr(self.value, "report", None)
+        return report if isinstance(report, DrainReport) else None
 
     async def run(
         self,

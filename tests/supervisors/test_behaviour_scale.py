@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+import tracemalloc
 import weakref
 
 import pytest
@@ -223,6 +224,19 @@ async def test_P4_a_deep_tree_is_cancelled_from_outside(puppet):
             await trio.sleep_forever()
     assert scope.cancelled_caught
     assert trio.current_time() == pytest.approx(1.5)
+
+
+async def test_P4_a_cancelled_deep_tree_needs_memory_for_each_level_once(puppet):
+    a = puppet("a", work_seconds=50.0)
+    tracemalloc.start()
+    try:
+        with trio.move_on_after(1):
+            async with open_supervisor([chain(400, a.spec())]):
+                await trio.sleep_forever()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 30e6  # some 20 kB for each level; copies of copies would take 70 MB at this depth already
 
 
 async def test_P4_a_deep_tree_gives_up_from_the_bottom_to_the_top(puppet):

@@ -45,6 +45,7 @@ from supervisors._events import (
     LimitExceeded,
     SupervisorEvent,
 )
+from supervisors._limits import Limits
 from supervisors._phases import OnFailure, Phase, PhaseOutcome, PhaseResult, PhasesReport, run_phases
 from supervisors._pool import Pool, open_pool
 from supervisors._report import DrainReport
@@ -96,6 +97,7 @@ __all__ = [
     "Limit",
     "LimitExceeded",
     "LimitStatistics",
+    "Limits",
     "OnFailure",
     "OnLimit",
     "Phase",

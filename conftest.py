@@ -1,8 +1,8 @@
 """Runs the README and the documentation as tests.
 
 A `python` block is run, in one namespace per page. An `output` block is what the block before it must have printed.
-Blocks of any other language (`console`, `text`) are read by people only. Programs on a page run on virtual time: where a
-reader waits a second, the tests do not.
+Blocks of any other language (`console`, `text`) are read by people only. Programs on a page run on virtual time: where
+a reader waits a second, the tests do not.
 """
 
 from __future__ import annotations

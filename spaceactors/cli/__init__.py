@@ -12,8 +12,9 @@ def main() -> None:
     try:
         from spaceactors.cli._app import run_app
     except ModuleNotFoundError as error:
-        if error.name not in {"cyclopts", "rich"}:
+        library = str(error.name).partition(".")[0]
+        if library not in {"cyclopts", "rich"}:
             raise
-        print(f"spaceactors: the command line needs {error.name}: pip install 'spaceactors[cli]'", file=sys.stderr)
+        print(f"spaceactors: the command line needs {library}: pip install 'spaceactors[cli]'", file=sys.stderr)
         sys.exit(2)
     sys.exit(run_app(sys.argv[1:]))

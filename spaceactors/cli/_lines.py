@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, define, field, frozen
@@ -11,7 +12,7 @@ from attrs import Factory, define, field, frozen
 from spaceactors import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from spaceactors import HandlerInfo
 
@@ -166,9 +167,14 @@ def _check_against(call: Call, handlers: Mapping[str, HandlerInfo]) -> None:
     if handler.streams and call.message_id is not None:
         raise Unfit(f"the handler {call.name!r} streams: such a call takes no 'id'")
     try:
-        inspect.signature(handler.function).bind(None, *call.args, **call.kwargs)
+        _signature_of(handler.function).bind(None, *call.args, **call.kwargs)
     except TypeError as error:
         raise Unfit(f"the arguments do not fit {call.name!r}: {error}") from None
+
+
+@cache  # reading it costs more than all the rest of a line
+def _signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
 
 
 def _shown(value: object) -> str:

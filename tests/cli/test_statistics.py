@@ -87,7 +87,17 @@ def table(report: Summary) -> str:
 
 def test_the_table_tells_all_that_the_report_promises() -> None:
     told = table(summary(handled=2, rejected=1))
-    for part in ("Clerk", "3 messages to 2 spaces", "handled", "rejected", "p50 2 ms", "p95", "p99", "restarts", "4.00 s"):
+    for part in (
+        "Clerk",
+        "3 messages to 2 spaces",
+        "handled",
+        "rejected",
+        "p50 2 ms",
+        "p95",
+        "p99",
+        "restarts",
+        "4.00 s",
+    ):
         assert part in told
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -148,7 +149,7 @@ async def test_too_many_drinks_are_refused_and_the_order_stays() -> None:
 def test_there_are_forty_conversations_interleaved_as_at_a_counter() -> None:
     spaces = [json.loads(line)["space"] for line in OWN.read_text(encoding="utf-8").splitlines()]
     assert len(set(spaces)) == 40
-    assert sum(a != b for a, b in zip(spaces, spaces[1:], strict=False)) > len(spaces) * 0.8
+    assert sum(a != b for a, b in pairwise(spaces)) > len(spaces) * 0.8
 
 
 async def test_every_shipped_conversation_is_handled_from_hello_to_receipt() -> None:

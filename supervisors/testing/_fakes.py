@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import final
 
 import trio
 from attrs import define, field
 
-from supervisors._drain import wait_drain
+from supervisors._drain import until_drain
 
 
 class Crash(Exception):
@@ -83,21 +82,21 @@ class Fake:
             self.trace.note("ended", self.name)
 
     async def _live(self) -> None:
-        async with trio.open_nursery() as nursery:
-            if self.listens:
-                nursery.start_soon(self._drain, nursery.cancel_scope)
+        if self.listens:
+            await self._live_until_drain()
+        else:
             await self._order.wait()
-            nursery.cancel_scope.cancel()
         if self._order.is_set() and self._error is not None:
             raise self._error
 
-    async def _drain(self, scope: trio.CancelScope) -> None:
-        await wait_drain()
-        self.trace.note("asked", self.name)
-        await trio.sleep(self.drain_delay)
-        scope.cancel()
+    async def _live_until_drain(self) -> None:
+        with until_drain() as scope:
+            await self._order.wait()
+        if scope.cancelled_caught:
+            self.trace.note("asked", self.name)
+            await trio.sleep(self.drain_delay)
 
     async def _withstand(self) -> None:
         if self.stop_delay > 0:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + min(self.stop_delay, math.inf)):
-                await trio.sleep_forever()
+            with trio.CancelScope(shield=True):
+                await trio.sleep(self.stop_delay)

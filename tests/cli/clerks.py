@@ -11,11 +11,6 @@ import trio
 from spaceactors import Actor, Reject, SpaceOptions, handler
 
 
-def tell(word: str) -> None:
-    sys.stderr.write(f"{word}\n")
-    sys.stderr.flush()
-
-
 class Clerk(Actor[int]):
     """Counts what it has done."""
 
@@ -53,13 +48,17 @@ class Clerk(Actor[int]):
 
     @handler
     async def wait_for(self, path: str) -> str:
-        """Say that the waiting begins, and wait for what is written into a named pipe."""
-        tell("waiting")
+        """Wait for what is written into a named pipe."""
         return await trio.Path(path).read_text()
 
     @handler
+    async def announce(self, word: str) -> None:
+        """Tell the test that the lines before this one were accepted."""
+        sys.stderr.write(f"{word}\n")
+        sys.stderr.flush()
+
+    @handler
     async def hang(self) -> None:
-        tell("hanging")
         await trio.sleep_forever()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import Factory, define, field, frozen
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_LINE_BYTES = 1 << 20  # a line is held in memory as a whole, so it must have an end
 EXAMPLE = '{"space": "alice", "call": "say", "args": ["hello"]}'
-OPTIONAL = {
+OPTIONAL: dict[str, tuple[Any, str]] = {  # what may be left out: its type, and how to say that
     "args": (list, "a list"),
     "kwargs": (dict, "an object"),
     "group": (str, "a text"),
@@ -113,7 +113,7 @@ def _fields_of(line: bytes | None) -> dict[str, Any]:
         raise Unfit(f"no JSON: {error}") from None
     if not isinstance(fields, dict):
         raise Unfit(f"a line is a JSON object such as {EXAMPLE}")
-    return fields
+    return cast("dict[str, Any]", fields)
 
 
 def _call_of(number: int, fields: dict[str, Any], handlers: Mapping[str, HandlerInfo]) -> Call:

@@ -16,6 +16,8 @@ from spaceactors import Actor, handlers_of
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from typing_extensions import TypeIs
+
 
 class UnusableArgument(Exception):
     """An argument of the command line cannot be used; the text says what to write instead."""
@@ -24,8 +26,8 @@ class UnusableArgument(Exception):
 def load_actor(target: str) -> type[Actor[Any]]:
     """The actor class that `target` names."""
     module, name = _module_and_name(target, "Actor")
-    actor = _named(module, name, target)
-    if not (inspect.isclass(actor) and issubclass(actor, Actor)):
+    actor: object = _named(module, name, target)
+    if not _is_actor(actor):
         raise UnusableArgument(f"{target}: {name} is not an actor class{_actors_in(module)}")
     if not handlers_of(actor):
         raise UnusableArgument(f"{target}: {name} has no method marked with @handler, so it cannot be called")
@@ -102,10 +104,10 @@ def _named(module: ModuleType, name: str, target: str) -> Any:
     raise UnusableArgument(f"{target}: there is no {name} in it{hint}")
 
 
+def _is_actor(thing: object) -> TypeIs[type[Actor[Any]]]:
+    return inspect.isclass(thing) and issubclass(thing, Actor)
+
+
 def _actors_in(module: ModuleType) -> str:
-    names = [
-        name
-        for name, thing in vars(module).items()
-        if inspect.isclass(thing) and issubclass(thing, Actor) and thing.__module__ == module.__name__
-    ]
+    names = [name for name, thing in vars(module).items() if _is_actor(thing) and thing.__module__ == module.__name__]
     return f"; its actors are {', '.join(sorted(names))}" if names else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -19,6 +19,9 @@ from spaceactors import (
     Rejected,
     SpaceError,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 HANDLED = Outcome.HANDLED.name.lower()
 INVALID = "invalid"  # the line was no call, or the runtime said that it cannot be one
@@ -74,7 +77,7 @@ def reason_of(error: SpaceError) -> Any:
 
 def encode(result: Result) -> bytes:
     """One line of output."""
-    row = {"space": result.space, "position": result.position, "outcome": result.outcome}
+    row: dict[str, Any] = {"space": result.space, "position": result.position, "outcome": result.outcome}
     if result.line is not None:
         row["line"] = result.line
     if result.outcome == HANDLED:
@@ -113,10 +116,11 @@ def _dumps(row: object) -> str:
 
 def _plain(value: object) -> object:
     """What JSON can take in the place of `value`; called for values that it cannot."""
-    if attrs.has(type(value)):
-        return {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
+    kind = type(value)
+    if attrs.has(kind):
+        return {field.name: getattr(value, field.name) for field in attrs.fields(kind)}
     if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, set | frozenset):
-        return list(value)
+        return list(cast("Iterable[Any]", value))
     return str(value)

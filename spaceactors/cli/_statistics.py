@@ -38,7 +38,7 @@ class Histogram:
         for bucket in sorted(self.counts):
             seen += self.counts[bucket]
             if seen >= rank:
-                middle = SMALLEST * STEP ** (bucket + 0.5)
+                middle = SMALLEST * math.pow(STEP, bucket + 0.5)
                 return min(max(middle, self.shortest), self.longest)
         return None
 

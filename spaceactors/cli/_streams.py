@@ -15,7 +15,7 @@ from attrs import define
 from spaceactors.cli._load import UnusableArgument
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Generator
 
 CHUNK = 1 << 16
 
@@ -41,7 +41,7 @@ class Source:
 
 
 @contextmanager
-def open_source(path: str) -> Iterator[Source]:
+def open_source(path: str) -> Generator[Source]:
     """The file to read from; `-` is standard input."""
     if path == "-":
         yield Source(sys.stdin.fileno(), _size_of(sys.stdin.fileno()))
@@ -57,7 +57,7 @@ def open_source(path: str) -> Iterator[Source]:
 
 
 @contextmanager
-def open_sink(path: str) -> Iterator[IO[bytes]]:
+def open_sink(path: str) -> Generator[IO[bytes]]:
     """The file to write to; `-` is standard output."""
     if path == "-":
         yield sys.stdout.buffer

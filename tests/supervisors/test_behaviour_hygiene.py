@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from supervisors import (
     ChildSpec,
     ChildStartError,
+    ChildStatus,
     OnLimit,
     Restart,
     RestartLimit,
@@ -27,6 +28,9 @@ from supervisors import (
 from supervisors.testing import seed_schedule
 
 SOON = st.sampled_from([0.0, 0.0, 0.1, 0.5, 1.0, 3.0])
+
+
+ACTIVE = {ChildStatus.STARTING, ChildStatus.RUNNING, ChildStatus.STOPPING}
 
 
 class BodyError(Exception):
@@ -117,11 +121,14 @@ TREES = branches(st.recursive(LEAVES, branches, max_leaves=6))
 STORIES = st.builds(
     Story,
     calls=st.lists(
-        st.tuples(SOON, st.sampled_from(["stop", "restart", "delete", "start", "drain"]), st.integers(0, 5)), max_size=6
+        st.tuples(
+            SOON, st.sampled_from(["look", "look", "stop", "restart", "delete", "start", "drain"]), st.integers(0, 5)
+        ),
+        max_size=6,
     ),
     ending=st.sampled_from(["leave", "raise", "drain", "drain in time", "stay"]),
     ends_at=SOON,
-    cancelled_at=st.sampled_from([0.0, 0.1, 0.4, 1.0, 4.0, 30.0]),
+    cancelled_at=st.sampled_from([0.1, 0.4, 1.0, 4.0, 30.0, 30.0, 30.0]),
     seed=st.integers(0, 2**32),
 )
 
@@ -136,6 +143,9 @@ class World:
     faults: list[str] = field(factory=list)
     leaves: list[Leaf] = field(factory=list)
     closing_since: float = math.inf
+    time_is_up: float = (
+        math.inf
+    )  # the deadline of a drain: all are cancelled, whether the younger ones have gone or not
     interrupted: bool = False
 
     def spec(self, node, position=0, *, top=False):
@@ -216,11 +226,24 @@ class World:
 
     def check_order(self, leaf):
         leaf.dying_since = trio.current_time()
-        if not leaf.ordered or leaf.stopped_by_hand:
+        if not leaf.ordered or leaf.stopped_by_hand or leaf.dying_since >= self.time_is_up - 0.001:
             return
         for other in leaf.later:
             if other.alive and other.dying_since > leaf.dying_since - 0.999:
                 self.faults.append(f"{leaf.name} was cancelled while {other.name} lived")
+
+    def check_listing(self, supervisor):
+        """What the listing says of a child is so, and who should run does, or will."""
+        leaves = {leaf.name: leaf for leaf in self.leaves}
+        for info in supervisor.children():
+            leaf = leaves.get(info.name)
+            if leaf is None:
+                continue
+            if bool(leaf.alive) != (info.status in ACTIVE) and info.status is not ChildStatus.STARTING:
+                self.faults.append(f"{leaf.name} shows as {info.status}, alive: {leaf.alive}")
+            kept = leaf.restart is Restart.PERMANENT and not leaf.stopped_by_hand and supervisor.tree().status == "open"
+            if kept and info.status not in ACTIVE | {ChildStatus.BACKING_OFF}:
+                self.faults.append(f"{leaf.name} is forgotten: {info.status}")
 
 
 def wait_of(branch):
@@ -233,10 +256,12 @@ async def call(supervisor, world, at, what, which):
     names = [info.name for info in infos] or ["nobody"]
     name = names[which % len(names)]
     try:
+        for leaf in world.leaves:
+            leaf.stopped_by_hand |= leaf.name == name and what in {"stop", "restart"}
         match what:
+            case "look":
+                world.check_listing(supervisor)
             case "stop":
-                for leaf in world.leaves:
-                    leaf.stopped_by_hand |= leaf.name == name
                 await supervisor.stop_child(name)
             case "restart":
                 await supervisor.restart_child(name)
@@ -245,10 +270,15 @@ async def call(supervisor, world, at, what, which):
             case "start":
                 await supervisor.start_child(ChildSpec(f"extra{which}", trio.sleep, 0.3, restart=Restart.TRANSIENT))
             case "drain":
-                world.closing_since = min(world.closing_since, at)
-                await supervisor.drain(float(which))
+                await drain(supervisor, world, float(which))
     except SupervisorError:
         pass
+
+
+async def drain(supervisor, world, timeout):
+    world.closing_since = min(world.closing_since, trio.current_time())
+    world.time_is_up = min(world.time_is_up, trio.current_time() + timeout)
+    await supervisor.drain(timeout)
 
 
 async def body(supervisor, story, world):
@@ -259,8 +289,7 @@ async def body(supervisor, story, world):
         if story.ending == "stay":
             await trio.sleep_forever()
         if story.ending.startswith("drain"):
-            world.closing_since = min(world.closing_since, trio.current_time())
-            await supervisor.drain(2.0 if story.ending == "drain in time" else None)
+            await drain(supervisor, world, 2.0 if story.ending == "drain in time" else math.inf)
         nursery.cancel_scope.cancel()
     world.closing_since = min(world.closing_since, trio.current_time())
     if story.ending == "raise":

@@ -650,6 +650,19 @@ async def test_L10_the_listing_shows_what_each_child_is_doing(puppet, nursery, b
         await trio.sleep(0.6)
 
 
+async def test_L10_during_a_group_restart_those_who_wait_for_it_show_as_backing_off(puppet):
+    a, b, c = puppet("a"), puppet("b", dying_seconds=0.9), puppet("c")
+    specs = [p.spec() for p in (a, b, c)]
+    async with open_supervisor(specs, strategy=Strategy.ONE_FOR_ALL) as supervisor:
+        await a.crashes()
+        statuses = [info.status for info in supervisor.children()]
+        assert statuses == [ChildStatus.BACKING_OFF, ChildStatus.STOPPING, ChildStatus.BACKING_OFF]
+        with pytest.raises(ChildNotStopped, match="c"):
+            supervisor.delete_child("c")
+        await trio.sleep(1)
+        assert {info.status for info in supervisor.children()} == {ChildStatus.RUNNING}
+
+
 async def test_L10_a_pool_child_over_its_budget_shows_as_quarantined(puppet):
     a = puppet("a")
     async with open_pool(limit=RestartLimit(0, 5)) as pool:

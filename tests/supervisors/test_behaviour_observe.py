@@ -62,6 +62,29 @@ async def test_O1_a_crash_its_restart_and_the_new_start_are_one_event_each(puppe
     assert started == ChildStarted("top", 2.0, "a", 2)
 
 
+async def test_O1_events_come_in_the_order_in_which_things_happened():
+    async def eager(*, task_status):
+        task_status.started()
+        raise ArithmeticError
+
+    limit = RestartLimit(2, 5)
+    async with open_pool(limit=limit) as pool, pool.events() as events:
+        await pool.start_child(eager, name="a")
+        await wait_all_tasks_blocked()
+        heard = await told(events)
+    assert [(type(event).__name__, event.incarnation) for event in heard] == [
+        ("ChildStarted", 1),
+        ("ChildCrashed", 1),
+        ("ChildRestarting", 1),
+        ("ChildStarted", 2),
+        ("ChildCrashed", 2),
+        ("ChildRestarting", 2),
+        ("ChildStarted", 3),
+        ("ChildCrashed", 3),
+        ("ChildQuarantined", 3),
+    ]
+
+
 async def test_O1_a_group_restart_names_the_group(puppet):
     a, b, c = puppet.cast("a b c")
     specs = [p.spec() for p in (a, b, c)]

@@ -359,6 +359,50 @@ async def test_S23_6_the_cancelled_body_is_the_youngest_child(puppet, trace):
     assert trace.take() == "-a body gone -b"
 
 
+async def test_S23_6_a_body_that_gave_up_waiting_for_the_end_is_the_youngest_child_again(puppet, trace):
+    a = puppet("a")
+    spec = a.spec(restart=Restart.TRANSIENT, significant=True)
+    b = puppet("b")
+    async with open_supervisor([b.spec(), spec], auto_shutdown=AutoShutdown.ANY_SIGNIFICANT) as supervisor:
+        with trio.move_on_after(1):
+            await supervisor.wait_closed()
+        trace.clear()
+        try:
+            await a.ends()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.5)
+            trace.append("body gone")
+    assert trace.take() == "-a body gone -b"
+
+
+async def test_S23_6_a_body_that_waits_for_the_end_is_cancelled_after_it(puppet, trace):
+    a = puppet("a")
+    spec = a.spec(restart=Restart.TRANSIENT, significant=True)
+    async with open_supervisor([spec], auto_shutdown=AutoShutdown.ANY_SIGNIFICANT) as supervisor:
+        a.tell()
+        report = await supervisor.wait_closed()
+        trace.append(report.clean)
+        await trio.sleep_forever()
+    assert trace[-1] is True
+
+
+async def test_S23_5_a_body_that_waits_for_the_end_can_be_cancelled_from_outside(puppet):
+    with trio.move_on_after(3) as scope:
+        async with supervising(puppet("a", **LISTENER)) as supervisor:
+            await supervisor.wait_closed()
+    assert scope.cancelled_caught
+    assert trio.current_time() == pytest.approx(3)
+
+
+async def test_S23_5_a_body_that_drains_can_be_cancelled_from_outside(puppet):
+    with trio.move_on_after(3) as scope:
+        async with supervising(puppet("a", **LISTENER)) as supervisor:
+            await supervisor.drain()
+    assert scope.cancelled_caught
+    assert trio.current_time() == pytest.approx(3)
+
+
 async def test_S23_6_errors_of_children_that_are_stopped_bring_nothing(puppet):
     cast = puppet.cast("a b", dying_error=ArithmeticError())
     async with supervising(*cast):

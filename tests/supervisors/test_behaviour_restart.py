@@ -9,10 +9,12 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from supervisors import (
+    ChildNotStopped,
     ChildSpec,
     ChildStartError,
     ChildStatus,
     OnLimit,
+    PoolFull,
     Restart,
     RestartLimit,
     RestartLimitExceeded,
@@ -443,6 +445,46 @@ async def test_R20_a_quarantined_child_is_kept_with_its_error_and_can_be_revived
         assert pool.child("a").status is ChildStatus.RUNNING
         await a.crashes()
         assert pool.child("a").status is ChildStatus.RUNNING
+
+
+async def test_R20_a_revival_that_fails_leaves_the_child_quarantined(puppet, boom):
+    a = puppet("a")
+    async with open_pool(limit=RestartLimit(0, 5)) as pool:
+        await pool.start_child(a.run, name="a")
+        await a.crashes()
+        a.fails.append(boom())
+        with pytest.raises(ChildStartError):
+            await pool.revive_child("a")
+        assert pool.child("a").status is ChildStatus.QUARANTINED
+
+
+async def test_R20_a_revival_that_is_cancelled_leaves_the_child_quarantined(puppet):
+    a = puppet("a")
+    async with open_pool(limit=RestartLimit(0, 5)) as pool:
+        await pool.start_child(a.run, name="a")
+        await a.crashes()
+        a.start_seconds = 10.0
+        with trio.move_on_after(1):
+            await pool.revive_child("a")
+        assert a.alive == 0
+        assert pool.child("a").status is ChildStatus.QUARANTINED
+
+
+async def test_R20_a_quarantined_child_holds_its_place_and_name(puppet):
+    a, b = puppet.cast("a b")
+    async with open_pool(limit=RestartLimit(0, 5), max_children=1) as pool:
+        await pool.start_child(a.run, name="a")
+        await a.crashes()
+        with pytest.raises(PoolFull):
+            await pool.start_child(b.run, name="b")
+
+
+async def test_R20_a_child_that_is_not_quarantined_cannot_be_revived(puppet):
+    a = puppet("a")
+    async with open_pool() as pool:
+        await pool.start_child(a.run, name="a")
+        with pytest.raises(ChildNotStopped, match="a"):
+            await pool.revive_child("a")
 
 
 async def test_R20_a_quarantined_child_can_be_stopped_and_is_then_forgotten(puppet):

@@ -328,6 +328,36 @@ async def test_S10_a_deadline_that_makes_no_sense_is_refused(puppet):
         assert supervisor.child("a").status is ChildStatus.RUNNING
 
 
+async def test_S10_without_any_time_a_drain_cancels_at_once(puppet):
+    a, b = puppet.cast("a b", work_seconds=4.0)
+    async with open_supervisor([a.spec(), b.spec()]) as supervisor:
+        report = await supervisor.drain(timeout=0)
+    assert seconds(0)
+    assert set(report.cancelled) == {"a", "b"}
+
+
+async def test_S10_a_second_caller_may_bring_the_deadline_forward_but_not_back(puppet, nursery):
+    a = puppet("a", work_seconds=FOREVER)
+    async with open_supervisor([a.spec(shutdown=FOREVER)]) as supervisor:
+        nursery.start_soon(supervisor.drain, 50)
+        await trio.sleep(1)
+        nursery.start_soon(supervisor.drain, 100)
+        await supervisor.drain(timeout=4)
+        assert seconds(5)
+
+
+async def test_S10_at_the_deadline_a_deep_tree_that_can_stop_has_stopped(puppet):
+    a = puppet("a", work_seconds=FOREVER)
+    spec = a.spec(shutdown=100)
+    for level in range(30):
+        spec = ChildSpec.supervisor(f"level{level}", [spec])
+    async with open_supervisor([spec]) as supervisor:
+        report = await supervisor.drain(timeout=5)
+        assert seconds(5)
+        assert report.unstoppable == ()
+        assert a.alive == 0
+
+
 @pytest.mark.parametrize("opened", [open_supervisor, open_pool])
 async def test_S11_a_second_caller_waits_for_the_same_report(puppet, nursery, opened):
     a, reports = puppet("a", work_seconds=3.0), []

@@ -95,19 +95,29 @@ def as_text(value: Any) -> str:
         return value
     try:
         return _dumps(value)
-    except (TypeError, ValueError, RecursionError):
-        return str(value)
+    except Exception:
+        return _text(value)
 
 
 def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    name, text = type(error).__name__, _text(error)
+    return f"{name}: {text}" if text else name
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # even that is the user's code
+        return f"<{type(value).__name__}>"
 
 
 def _json(row: dict[str, Any]) -> str:
     try:
         return _dumps(row)
-    except (TypeError, ValueError, RecursionError):  # keys that are no texts, not a number, a ring
-        return _dumps({key: value if isinstance(value, str | int | None) else str(value) for key, value in row.items()})
+    except Exception:  # keys that are no texts, not a number, a ring, a class that does not let itself be read
+        return _dumps(
+            {key: value if isinstance(value, str | int | None) else _text(value) for key, value in row.items()}
+        )
 
 
 def _dumps(row: object) -> str:
@@ -119,8 +129,8 @@ def _plain(value: object) -> object:
     kind = type(value)
     if attrs.has(kind):
         return {field.name: getattr(value, field.name) for field in attrs.fields(kind)}
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, set | frozenset):
         return list(cast("Iterable[Any]", value))
-    return str(value)
+    return _text(value)

@@ -35,6 +35,11 @@ class Pair:
     b: object
 
 
+class Shy:
+    def __str__(self) -> str:
+        raise RuntimeError("leave me alone")
+
+
 def row(result: Result) -> dict[str, object]:
     line = encode(result)
     assert line.endswith(b"\n")
@@ -71,6 +76,9 @@ def test_an_invalid_line_tells_its_number() -> None:
         (Point(1, Point(2)), {"x": 1, "inner": {"x": 2, "inner": None}}),
         (Pair(1, [Point(1)]), {"a": 1, "b": [{"x": 1, "inner": None}]}),
         (Point, str(Point)),
+        (Pair, str(Pair)),
+        (Shy(), "<Shy>"),
+        (Point.__new__(Point), "<Point>"),
         (1 + 2j, "(1+2j)"),
         (math.inf, "inf"),
         ({(1, 2): 3}, "{(1, 2): 3}"),

@@ -79,6 +79,7 @@ def test_one_sentence_is_understood(said: str, understood: str) -> None:
         ("a latte", "Can I get that as a decaf?", "1 latte (decaf)"),
         ("an iced latte", "the same for a friend", "1 latte (iced), 1 latte (iced)"),
         ("a latte", "a mocha too", "1 latte, 1 mocha"),
+        ("a latte", "a mocha instead", "1 mocha"),
         ("a latte", "what milks do you have?", "1 latte"),
         ("a latte", "never mind", ""),
         ("a latte", "xyzzy", "1 latte"),
@@ -102,6 +103,12 @@ def test_a_change_after_the_reading_back_is_read_back_again() -> None:
     assert changed.endswith("Is that all?")
     assert again.endswith("Shall I make it?")
     assert made.startswith("Thank you!")
+
+
+@pytest.mark.parametrize("said", ["ok, a latte", "Yes, and a latte", "fine. a latte"])
+def test_a_yes_beside_something_new_confirms_nothing(said: str) -> None:
+    for answer in (answers(said)[0], answers("a mocha", "that’s all", said)[2]):
+        assert answer.endswith("Is that all?")
 
 
 def test_the_next_order_starts_empty() -> None:

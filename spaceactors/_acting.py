@@ -1,0 +1,220 @@
+"""What an actor's methods do: each finds the open turn and notes there what is to leave with its commit."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import trio
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_none
+
+from spaceactors._errors import BadCall, OutsideTurn
+from spaceactors._history import History
+from spaceactors._timers import Call, Timer
+from spaceactors._turn import here, outside_turn
+from spaceactors._values import MUTABLE
+from supervisors import Priority
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from datetime import datetime
+
+    from spaceactors._message import Message
+    from spaceactors._options import Retry
+    from spaceactors._space import Space
+    from spaceactors._turn import TurnRecord
+    from spaceactors._worker import Worker
+
+Missing = Enum("Missing", ["MISSING"])
+MISSING = Missing.MISSING
+
+
+def worker(space: Space, what: str) -> Worker:
+    """Return the worker in whose open turn the calling code runs. Raises `OutsideTurn`."""
+    place = here.get()
+    if place is None or place.space is not space or not place.in_turn():
+        raise outside_turn(what, space)
+    return space.worker_of(place)
+
+
+def record(space: Space, what: str) -> TurnRecord:
+    """Return the record of the open turn."""
+    return worker(space, what).record
+
+
+def assign(space: Space, value: Any) -> None:  # noqa: ANN401 (any state)
+    """Assign the state of the open turn."""
+    worker(space, "assigning self.state")
+    if space.kind.stateless:
+        msg = f"{space.kind.cls.__name__} has no state: write class {space.kind.cls.__name__}(Actor[YourState])"
+        raise TypeError(msg)
+    if isinstance(value, MUTABLE):
+        msg = f"a state must be immutable, a {type(value).__name__} is not: use a tuple, a frozenset or a frozen class"
+        raise TypeError(msg)
+    space.working = value
+    space.dirty = True
+
+
+def message(space: Space) -> Message:
+    """Return the message of the open turn."""
+    current = worker(space, "self.message").message
+    if current is None:
+        msg = f"a hook of {space.name} is a turn without a message"
+        raise OutsideTurn(msg, space=space.handle)
+    return current
+
+
+def history(space: Space) -> History:
+    """Return the history as turns use it."""
+    return History(space)
+
+
+def emit(space: Space, event: object, *, now: bool) -> None:
+    """Emit an event with the commit, or at once."""
+    noted = record(space, "emit")
+    if now:
+        space.runtime.feeds.put_now(space, event)
+    else:
+        noted.emitted.append(event)
+
+
+def count(space: Space, name: str, amount: float) -> None:
+    """Add to a counter with the commit."""
+    counts = record(space, "count").counts
+    counts[name] = counts.get(name, 0) + amount
+
+
+def start_soon(
+    space: Space, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...], name: str | None
+) -> None:
+    """Start background work of the incarnation; from a turn or from other background work of the same space."""
+    place = here.get()
+    if place is None or place.space is not space or not (place.background or place.in_turn()):
+        raise outside_turn("start_soon", space)
+    space.runtime.background.start(space, fn, args, name)
+
+
+def schedule(  # noqa: PLR0913 (what `Actor.schedule` takes)
+    space: Space,
+    key: str,
+    method: Callable[..., Any],
+    args: tuple[Any, ...],
+    *,
+    after: float | None,
+    at: datetime | None,
+    every: float | None,
+) -> None:
+    """Set a timer with the commit."""
+    noted = record(space, "schedule")
+    given = [name for name, value in (("after", after), ("at", at), ("every", every)) if value is not None]
+    if len(given) != 1:
+        msg = f"schedule({key!r}, ...) needs one of after=, at= and every=, not {', '.join(given) or 'none'}"
+        raise TypeError(msg)
+    if every is not None and every <= 0 or after is not None and after < 0:
+        msg = f"schedule({key!r}, ...): {given[0]} must be {'more than' if every is not None else 'at least'} 0 seconds"
+        raise ValueError(msg)
+    if at is not None and at.tzinfo is None:
+        msg = f"schedule({key!r}, at=...): the date needs a time zone, such as datetime.now(UTC) has"
+        raise ValueError(msg)
+    handler = space.kind.handler(method)
+    misfit = handler.misfit(args, {})
+    if misfit is not None:
+        raise BadCall(misfit, space=space.handle)
+    delay = after if after is not None else every
+    due = space.clock.moment(at) if at is not None else space.clock.now + (delay or 0.0)
+    noted.timers[key] = Timer(key, Call(handler, args), due, every)
+
+
+def cancel_schedule(space: Space, key: str) -> bool:
+    """Cancel a timer with the commit."""
+    timers = record(space, "cancel_schedule").timers
+    there = timers[key] is not None if key in timers else key in space.row.timers
+    timers[key] = None
+    return there
+
+
+@asynccontextmanager
+async def hold(space: Space, names: Sequence[str], priority: Priority | None) -> AsyncGenerator[None]:
+    """Hold limits of the runtime, in the name of the space."""
+    place = here.get()
+    if priority is None:
+        current = space.worker_of(place).message if place is not None and place.in_turn() else None
+        priority = Priority.NORMAL if current is None else current.priority
+    async with space.runtime.limits.hold(*names, priority=priority, fair_key=space.name):
+        yield
+
+
+def as_names(limit: str | Sequence[str]) -> tuple[str, ...]:
+    """Take one name for a tuple of one."""
+    return (limit,) if isinstance(limit, str) else tuple(limit)
+
+
+async def step(  # noqa: PLR0913 (what `Actor.step` takes)
+    space: Space,
+    name: str,
+    fn: Callable[..., Awaitable[Any]],
+    args: tuple[Any, ...],
+    *,
+    retry: Retry | None,
+    limit: str | Sequence[str],
+    timeout: float | None,  # noqa: ASYNC109
+) -> Any:  # noqa: ANN401 (what the function returns)
+    """Run a step, or give back what an earlier try of this message recorded."""
+    turn = worker(space, "step")
+    current = turn.message
+    if current is None:
+        msg = f"a hook of {space.name} is a turn without a message: there is nothing to try again, call the function itself"
+        raise OutsideTurn(msg, space=space.handle)
+    number = turn.record.named[name] = turn.record.named.get(name, 0) + 1
+    key = name if number == 1 else f"{name}#{number}"
+    journal = current.rare().journal
+    if key in journal:
+        await trio.lowlevel.checkpoint()
+        return journal[key]
+    async with AsyncExitStack() as held:
+        names = as_names(limit)
+        if names:
+            await held.enter_async_context(hold(space, names, None))
+        result = await _tried(fn, args, retry, timeout)
+    journal[key] = result
+    return result
+
+
+async def _tried(
+    fn: Callable[..., Awaitable[Any]],
+    args: tuple[Any, ...],
+    retry: Retry | None,
+    timeout: float | None,  # noqa: ASYNC109
+) -> Any:  # noqa: ANN401
+    async def once() -> Any:  # noqa: ANN401
+        if timeout is None:
+            return await fn(*args)
+        with trio.fail_after(timeout):
+            return await fn(*args)
+
+    if retry is None:
+        return await once()
+    attempts = AsyncRetrying(
+        stop=stop_after_attempt(retry.attempts),
+        wait=wait_none() if retry.wait is None else retry.wait,
+        retry=retry_if_exception_type(retry.on),
+        sleep=trio.sleep,
+        reraise=True,
+    )
+    return await attempts(once)
+
+
+async def suspend(  # noqa: PLR0913 (what `Actor.suspend` takes)
+    space: Space,
+    name: str,
+    question: object,
+    *,
+    answer: type[Any],
+    timeout: float | None,  # noqa: ASYNC109
+    default: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    """Give back a recorded answer, or end this try until there is one."""
+    turn = worker(space, "suspend")
+    await trio.lowlevel.checkpoint()
+    return space.runtime.suspensions.answer_or_suspend(turn, name, question, answer, timeout, default)

@@ -1,0 +1,89 @@
+"""Background work of actors: what `start_soon` starts, ended with its incarnation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, final
+
+from spaceactors import _life as life
+from spaceactors._decide import only_leaf
+from spaceactors._errors import SpaceError
+from spaceactors._turn import here
+from supervisors import CapacityError
+from supervisors._decide import ExitKind
+from supervisors._running import Running
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from spaceactors._hub import Hub
+    from spaceactors._space import Space
+
+
+@final
+class BackgroundPlace:
+    """Where background work runs: beside the turns of its space."""
+
+    __slots__ = ("space",)
+
+    background = True
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+
+    def in_turn(self) -> bool:
+        """Background work is no turn."""
+        return False
+
+
+@final
+class Background:
+    """Starts and stops the background work of all spaces of a runtime."""
+
+    __slots__ = ("_runtime",)
+
+    def __init__(self, runtime: Hub) -> None:
+        self._runtime = runtime
+
+    def start(self, space: Space, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...], name: str | None) -> None:
+        """Start a task of the space's present incarnation."""
+        running = Running(self._runtime.block.signal, space)
+        space.background.append(running)
+        self._runtime.block.start_soon(self._run, space, running, fn, args, name=name)
+
+    async def _run(
+        self, space: Space, running: Running, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]
+    ) -> None:
+        here.set(BackgroundPlace(space))
+        ended = await running.run(fn, lambda: args, lambda: None)
+        space.background.remove(running)
+        self._runtime.block.stopper.ended(running)
+        running.end()
+        if ended.kind is ExitKind.FATAL and ended.error is not None:
+            raise ended.error
+        if ended.kind in {ExitKind.CRASHED, ExitKind.FAILED_START} and ended.error is not None:
+            self._failed(space, ended.error)
+        self._runtime.look_whether_quiet(space)
+
+    @staticmethod
+    def _failed(space: Space, error: BaseException) -> None:
+        """A failed call is told, anything else crashes the actor whose work it was."""
+        if space.actor is None or isinstance(only_leaf(error), SpaceError | CapacityError):
+            life.told_failure(space, error)
+        else:
+            life.failed(space, error, None)
+
+    async def stop(self, space: Space, *, grace: float, finish: bool = False) -> None:
+        """Stop all background work of a space, and wait until it has ended.
+
+        Args:
+            space: whose work.
+            grace: seconds between asking and cancelling, for work that listens.
+            finish: give the grace to work that does not listen too: it was accepted, and a drain finishes it.
+
+        """
+        for running in tuple(space.background):
+            if finish:
+                running.signal.listen()
+            self._runtime.block.stopper.stop(running, grace)
+        for running in tuple(space.background):
+            await running.wait_ended()

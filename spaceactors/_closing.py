@@ -1,0 +1,196 @@
+"""How a runtime opens and ends: its block, its signals, and the drain.
+
+Refuse new work from outside; finish what was accepted and what that sends; at the deadline cancel; report.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING, Any, final
+
+import trio
+
+from spaceactors import _life as life
+from spaceactors._decide import Ending
+from spaceactors._errors import RuntimeClosed
+from spaceactors._events import RuntimeDrained, RuntimeDraining
+from spaceactors._hub import is_quiet
+from spaceactors._space import Gate
+from supervisors import DrainReport
+from supervisors._block import Block
+from supervisors._running import PASSES
+from supervisors._signals import watch_signals
+
+if TYPE_CHECKING:
+
+    from spaceactors._hub import Hub
+    from spaceactors._space import Space
+    from supervisors._running import Running
+
+
+@final
+class Closing:
+    """Owns the block of a runtime: what a supervisor is to its children, this is to the spaces."""
+
+    def __init__(self, hub: Hub, *, handle_signals: bool) -> None:
+        self._hub = hub
+        self._handle_signals = handle_signals
+        self.block = Block("runtime", self)
+        self.block.on_stuck = self._on_stuck
+        hub.block = self.block
+        # Ends the tasks that are there as long as the runtime is.
+        self._service = trio.CancelScope()
+
+    # ---- the opening
+
+    async def start(self) -> None:
+        """Start what a runtime consists of."""
+        started = trio.Event()
+        self.block.start_soon(self._host, started, name="spaces")
+        await started.wait()
+
+    async def _host(self, started: trio.Event) -> None:
+        """Hold the tasks of all spaces, out of reach of surrounding cancellations: the end has an order."""
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as spaces:
+                self._hub.nursery = spaces
+                spaces.start_soon(self._serve, started)
+
+    async def _serve(self, started: trio.Event) -> None:
+        trio.lowlevel.add_instrument(self._hub.clock)
+        try:
+            with self._service:
+                async with trio.open_nursery() as services:
+                    services.start_soon(self._hub.keeper.run)
+                    if self._handle_signals:
+                        await services.start(partial(watch_signals, self._on_signal))
+                    started.set()
+        finally:
+            trio.lowlevel.remove_instrument(self._hub.clock)
+
+    def opened(self) -> None:
+        """Nothing waits for the opening."""
+
+    # ---- reasons to end
+
+    def _on_signal(self, count: int) -> None:
+        self.block.begin_closing(cancel_body=True)
+        if count == 2:  # noqa: PLR2004 (the second stops)
+            self._end_all(Ending.STOP)
+        elif count > 2:  # noqa: PLR2004 (the third kills)
+            self._end_all(Ending.KILL)
+
+    def give_up_waiting(self) -> None:
+        """Refuse what comes from outside, skip backoffs, end pauses, ask background work to finish."""
+        hub = self._hub
+        hub.draining = True
+        if hub.events.listened:
+            hub.events.publish(RuntimeDraining(hub.clock.now))
+        hub.places.turn_away(RuntimeClosed, "the runtime is closing: it takes nothing new")
+        for space in tuple(hub.live.values()):
+            space.gate = space.gate or Gate.CLOSING
+            space.turn_away_line()
+            self._ask_background(space)
+            if not is_quiet(space):
+                hub.restless.add(space)
+            if space.backing_off:
+                life.end_backoff(space)
+            space.wake()
+
+    def _ask_background(self, space: Space) -> None:
+        for running in tuple(space.background):
+            running.signal.listen()
+            self.block.stopper.stop(running, space.options.shutdown)
+
+    def cut(self) -> None:
+        """Leave no time: a surrounding cancellation, or an error that concerns the whole program."""
+        self._end_all(Ending.KILL)
+
+    def cancel_children(self) -> None:
+        """Cancel what runs."""
+        self._end_all(Ending.KILL)
+
+    def _end_all(self, ending: Ending) -> None:
+        for space in tuple(self._hub.live.values()):
+            if space.ending is None or space.ending < ending:
+                life.begin_end(space, ending)
+
+    # ---- the drain
+
+    async def stop_children(self, overall: trio.CancelScope) -> None:
+        """Drain all spaces until `overall` is over; then cancel what runs, and return at once."""
+        if overall.deadline == inf:
+            overall.deadline = trio.current_time() + self._hub.config.drain_timeout
+        with overall:
+            await self._wait_quiet()
+            await self._clean_up()
+            self._end_all(Ending.DRAIN)
+            await self._wait_gone()
+        if self._hub.live:
+            self._end_all(Ending.KILL)
+            await self._spin()
+        self._hub.closed = True
+        self._hub.feeds.close()
+        self._service.cancel()
+
+    async def _wait_quiet(self) -> None:
+        """Wait until nothing that was accepted is left to do."""
+        hub = self._hub
+        while hub.restless:
+            hub.quiet = trio.Event()
+            await hub.quiet.wait()
+
+    async def _clean_up(self) -> None:
+        """Run the hooks that clean up, while those whom they may send to are alive."""
+        hub = self._hub
+        while True:
+            cleaning = [one for one in hub.live.values() if "on_stop" in one.kind.hooks and one.idle]
+            if not cleaning:
+                return
+            for space in cleaning:
+                life.ask_to_passivate(space)
+                hub.disturb(space)
+            await self._wait_quiet()
+
+    async def _wait_gone(self) -> None:
+        for space in tuple(self._hub.live.values()):
+            while not space.gone:
+                if space.over is None or space.over.is_set():
+                    space.over = trio.Event()
+                await space.over.wait()
+
+    async def _spin(self) -> None:
+        """Let what was cancelled end without letting time pass."""
+        for _ in range(PASSES):
+            if not self._hub.live:
+                return
+            await trio.lowlevel.checkpoint()
+
+    def make_report(self, seconds: float) -> DrainReport:
+        """Say what became of the spaces."""
+        hub = self._hub
+        stuck = {space.name: space.pending for space in hub.live.values()}
+        left = dict(hub.left)
+        for name, pending in stuck.items():
+            if pending:
+                left[name] = left.get(name, 0) + pending
+        cancelled = tuple(name for name, well in hub.ended.items() if not well and name not in stuck)
+        report = DrainReport(
+            clean=not (cancelled or left or stuck),
+            finished=tuple(name for name, well in hub.ended.items() if well and name not in stuck),
+            cancelled=cancelled,
+            left=left,
+            unstoppable=tuple(stuck),
+            seconds=seconds,
+        )
+        if hub.events.listened:
+            hub.events.publish(RuntimeDrained(hub.clock.now, report))
+        return report
+
+    @staticmethod
+    def _on_stuck(running: Running, seconds: float) -> None:
+        space: Any = running.signal.owner
+        life.told_stuck(space, seconds)
+
+

@@ -1,0 +1,129 @@
+"""The calls that end, pause and revive a space; all are idempotent and may run at the same time, in any order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, final
+
+import trio
+
+from spaceactors import _life as life
+from spaceactors._decide import Ending
+from spaceactors._turn import here
+from supervisors import DrainReport
+from supervisors._running import PASSES
+
+if TYPE_CHECKING:
+    from spaceactors._handle import SpaceHandle
+    from spaceactors._space import Space
+
+
+@final
+class Control:
+    """One such call on one space."""
+
+    __slots__ = ("_began", "_handle", "_runtime")
+
+    def __init__(self, handle: SpaceHandle[Any]) -> None:
+        self._handle = handle
+        self._runtime = handle.runtime
+        self._began = self._runtime.clock.exactly()
+
+    @property
+    def _space(self) -> Space | None:
+        return self._runtime.live.get(self._handle.key)
+
+    async def stop(self) -> DrainReport:
+        """End by STOP."""
+        return await self._end(Ending.STOP)
+
+    async def kill(self) -> DrainReport:
+        """End by KILL."""
+        return await self._end(Ending.KILL)
+
+    async def delete(self) -> None:
+        """End by DELETE; what is not live is only removed."""
+        space = self._space
+        if space is not None:
+            await self._end(Ending.DELETE)
+        await self._runtime.remove(self._handle)
+
+    async def drain(self, timeout: float | None) -> DrainReport:
+        """End by DRAIN, and when the time is over by KILL."""
+        if timeout is None:
+            return await self._end(Ending.DRAIN)
+        space = self._space
+        with trio.move_on_after(timeout):
+            return await self._end(Ending.DRAIN)
+        if space is None or space.gone:
+            return self._report(space)
+        life.begin_end(space, Ending.KILL)
+        # The time is over: what was cancelled gets scheduler passes to end, not seconds.
+        for _ in range(PASSES):
+            if space.gone:
+                break
+            await trio.lowlevel.checkpoint()
+        space.stuck = not space.gone
+        return self._report(space)
+
+    async def _end(self, ending: Ending) -> DrainReport:
+        await trio.lowlevel.checkpoint()
+        space = self._space
+        if space is None:
+            return self._report(None)
+        place = here.get()
+        in_turn = place is not None and place.in_turn()
+        if place is not None and in_turn and place.space is not space:
+            worker = place.space.worker_of(place)
+            async with self._handle.waiting(worker, space, None):
+                life.begin_end(space, ending)
+                await self._wait_over(space)
+            return self._report(space)
+        life.begin_end(space, ending)
+        if place is None or place.space is not space:
+            # An actor that ends itself cannot wait for it: the end comes after its turn.
+            await self._wait_over(space)
+        return self._report(space)
+
+    @staticmethod
+    async def _wait_over(space: Space) -> None:
+        while not (space.gone or space.stuck):
+            if space.over is None:
+                space.over = trio.Event()
+            await space.over.wait()
+
+    def _report(self, space: Space | None) -> DrainReport:
+        seconds = self._runtime.clock.exactly() - self._began
+        if space is None:
+            return DrainReport(clean=True, seconds=seconds)
+        name = space.name
+        left = space.returned + (0 if space.gone else space.pending)
+        return DrainReport(
+            clean=space.finished and not left and not space.stuck,
+            finished=(name,) if space.gone and space.finished else (),
+            cancelled=() if space.finished else (name,),
+            left={name: left} if left else {},
+            unstoppable=(name,) if space.stuck and not space.gone else (),
+            seconds=seconds,
+        )
+
+    # ---- pause and revival
+
+    async def pause(self) -> None:
+        """Begin the activation if need be, and halt it."""
+        await trio.lowlevel.checkpoint()
+        life.pause(self._runtime.space_for(self._handle))
+
+    async def resume(self) -> None:
+        """Let a halted activation go on."""
+        await trio.lowlevel.checkpoint()
+        space = self._space
+        if space is not None:
+            life.resume(space)
+
+    async def revive(self) -> None:
+        """Start a quarantined activation again."""
+        await trio.lowlevel.checkpoint()
+        space = self._space
+        if space is not None:
+            life.revive(space)
+

@@ -1,0 +1,154 @@
+"""What happens in a runtime, as frozen values: `runtime.events()` passes them on, the log reads the same ones.
+
+A message that is handled makes no event; every other end of a message does, so nothing disappears unseen.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from attrs import frozen
+
+from spaceactors._options import DiscardReason, Outcome
+from supervisors import DrainReport
+
+
+@frozen
+class RuntimeEvent:
+    """Base class of all events; `at` is in seconds of Trio's clock."""
+
+    at: float
+
+
+@frozen
+class SpaceEvent(RuntimeEvent):
+    """Base class of the events of one space; incarnations are counted from 1 in each activation."""
+
+    kind: str
+    space: str
+    incarnation: int
+
+
+@final
+@frozen
+class SpaceStarted(SpaceEvent):
+    """An incarnation of the actor began its life."""
+
+
+@final
+@frozen
+class SpaceCrashed(SpaceEvent):
+    """The actor crashed, at a message or (None) in a hook or in background work; it starts again after `delay` seconds.
+
+    The crash is the `restarts`-th that counts against the budget.
+    """
+
+    error: BaseException
+    message_id: str | None
+    delay: float
+    restarts: int
+
+
+@final
+@frozen
+class SpaceInQuarantine(SpaceEvent):
+    """The actor crashed over its budget: messages stay, nothing runs until it is revived."""
+
+    error: BaseException
+    message_id: str | None
+    history: tuple[float, ...]
+
+
+@final
+@frozen
+class SpaceRevived(SpaceEvent):
+    """A quarantined space starts again with a fresh budget."""
+
+
+@final
+@frozen
+class SpacePaused(SpaceEvent):
+    """The space accepts and runs nothing."""
+
+
+@final
+@frozen
+class SpaceResumed(SpaceEvent):
+    """The space runs again."""
+
+
+@final
+@frozen
+class SpacePassivated(SpaceEvent):
+    """The space left memory in good order; its next message brings it back."""
+
+
+@final
+@frozen
+class SpaceEnded(SpaceEvent):
+    """An activation ended as it was asked to (`how`: drain, stop, kill or delete)."""
+
+    how: str
+    returned: int
+
+
+@final
+@frozen
+class SpaceUnstoppable(SpaceEvent):
+    """A turn or background work was cancelled `seconds` ago and has not ended; told again each second."""
+
+    seconds: float
+
+
+@final
+@frozen
+class WorkFailed(SpaceEvent):
+    """Something failed that ends no actor: clean-up while stopping, or a refused call of background work."""
+
+    error: BaseException
+
+
+@final
+@frozen
+class MessageSettled(SpaceEvent):
+    """A message ended otherwise than handled; `attempts` were begun."""
+
+    message_id: str
+    call: str
+    outcome: Outcome
+    attempts: int
+    why: DiscardReason | None = None
+    error: BaseException | None = None
+
+
+@final
+@frozen
+class MessageRetried(SpaceEvent):
+    """A message failed and keeps its place for another try."""
+
+    message_id: str
+    call: str
+    attempts: int
+    error: BaseException
+
+
+@final
+@frozen
+class DeadLettersDropped(RuntimeEvent):
+    """The bound on dead letters pushed out the oldest ones."""
+
+    dropped: int
+
+
+@final
+@frozen
+class RuntimeDraining(RuntimeEvent):
+    """The runtime takes nothing new from outside and finishes what it has."""
+
+
+@final
+@frozen
+class RuntimeDrained(RuntimeEvent):
+    """The drain is over."""
+
+    report: DrainReport

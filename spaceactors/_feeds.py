@@ -1,0 +1,71 @@
+"""The subscribers of all spaces; a subscription outlives the activations of its space."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, final
+
+import trio
+
+from spaceactors._feed import Emitted, Feed, FeedReader, Gap
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from spaceactors._handle import SpaceHandle
+    from spaceactors._hub import Hub
+    from spaceactors._space import Space
+
+
+@final
+class Feeds:
+    """Passes what actors emit to their subscribers."""
+
+    __slots__ = ("_readers", "_runtime")
+
+    def __init__(self, runtime: Hub) -> None:
+        self._runtime = runtime
+        # Subscribers by space; a space without any has no entry.
+        self._readers: dict[tuple[str, str], list[FeedReader]] = {}
+
+    def put(self, space: Space, value: object) -> None:
+        """Give a committed event its position and pass it on."""
+        if space.row.feed is None:
+            space.row.feed = Feed(space.options.feed_size)
+        self._pass_on(space, space.row.feed.add(value))
+
+    def put_now(self, space: Space, value: object) -> None:
+        """Pass an event on that has no position and is never replayed."""
+        self._pass_on(space, Emitted(value, None))
+
+    def _pass_on(self, space: Space, event: Emitted[Any]) -> None:
+        for reader in self._readers.get((space.kind.name, space.id), ()):
+            reader.put(event)
+
+    def close(self) -> None:
+        """End all subscriptions after what they have in their buffers."""
+        for readers in self._readers.values():
+            for reader in readers:
+                reader.close()
+
+    @asynccontextmanager
+    async def subscribe(
+        self, handle: SpaceHandle[Any], event: type[Any] | None, after: int | None
+    ) -> AsyncGenerator[FeedReader]:
+        """Read what a space emits, from now on or from behind a position."""
+        await trio.lowlevel.checkpoint()
+        row = self._runtime.store.find(handle.kind, handle.id)
+        backlog: list[Emitted[Any] | Gap] = []
+        if after is not None and row is not None and row.feed is not None:
+            backlog = row.feed.after(after)
+        reader = FeedReader(event, self._runtime.by_name[handle.kind].options.feed_size, backlog)
+        self._readers.setdefault(handle.key, []).append(reader)
+        if self._runtime.closed:
+            reader.close()
+        try:
+            yield reader
+        finally:
+            readers = self._readers[handle.key]
+            readers.remove(reader)
+            if not readers:
+                del self._readers[handle.key]

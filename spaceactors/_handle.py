@@ -1,0 +1,560 @@
+"""Handles: what everyone else holds of a space. A value that names it, and the calls."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVarTuple, final, overload
+
+from attrs import evolve
+from trio.lowlevel import Abort, checkpoint, checkpoint_if_cancelled, current_task, wait_task_rescheduled
+from typing_extensions import TypeVar
+
+from spaceactors._control import Control
+from spaceactors._errors import AskCycle, BadCall
+from spaceactors._feed import Emitted, Gap
+from spaceactors._history import CommittedHistory, HistoryReader
+from spaceactors._message import DEFAULT_OPTIONS, NO_KWARGS, Message, MessageOptions
+from spaceactors._space import Source
+from spaceactors._stream import Reader
+from spaceactors._turn import here
+from spaceactors._waits import Wait, ring
+from supervisors import Priority
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from trio.lowlevel import Task
+
+    from spaceactors._actor import Actor
+    from spaceactors._kind import Kind
+    from spaceactors._hub import Hub
+    from spaceactors._snapshot import SpaceInfo
+    from spaceactors._space import Space
+    from spaceactors._store import Row
+    from spaceactors._turn import Place
+    from spaceactors._worker import Worker
+    from supervisors import DrainReport
+
+S = TypeVar("S", default=None)
+E = TypeVar("E")
+R = TypeVar("R")
+P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
+A_co = TypeVar("A_co", bound="Actor[Any]", covariant=True)
+
+# What `subscribe` gives: the values with their positions, and gaps where some are gone.
+Feed: TypeAlias = "AsyncIterator[Emitted[E] | Gap]"
+
+# A caller lets others run at least once in so many calls: law 8.
+_CALLS_AT_A_STRETCH = 64
+
+
+@final
+class SpaceHandle(Generic[A_co]):
+    """The name of a space with its calls. Cheap, hashable, comparable, picklable; naming a space starts nothing.
+
+    A call names a method of the actor class and its arguments: `await alice.ask(Barista.say, "a latte")`.
+    """
+
+    __slots__ = ("_group", "_id", "_kind", "_kind_name", "_options", "_runtime", "_space")
+
+    def __init__(  # noqa: PLR0913 (made by the runtime only)
+        self,
+        runtime: Hub | None,
+        kind: Kind | None,
+        kind_name: str,
+        space_id: str,
+        group: str | None = None,
+        options: MessageOptions = DEFAULT_OPTIONS,
+    ) -> None:
+        self._runtime = runtime
+        self._kind = kind
+        self._kind_name = kind_name
+        self._id = space_id
+        # The group that was asked for; None: as the class says.
+        self._group = group
+        self._options = options
+        # The live space as of the last call.
+        self._space: Space | None = None
+
+    # ---- the value
+
+    @property
+    def id(self) -> str:
+        """The space's id."""
+        return self._id
+
+    @property
+    def kind(self) -> str:
+        """The name of its kind of actor."""
+        return self._kind_name
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The identity: kind and id."""
+        return (self._kind_name, self._id)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SpaceHandle):
+            return NotImplemented
+        return (self._id, self._kind_name) == (other.id, other.kind)
+
+    def __hash__(self) -> int:
+        return hash((self._kind_name, self._id))
+
+    def __lt__(self, other: SpaceHandle[Any]) -> bool:
+        return self.key < other.key
+
+    def __repr__(self) -> str:
+        return f"<SpaceHandle {self._kind_name}/{self._id}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_unbound, (self._kind_name, self._id))
+
+    def with_options(
+        self,
+        *,
+        message_id: str | None = None,
+        priority: Priority | None = None,
+        expires_after: float | None = None,
+        correlation_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> SpaceHandle[A_co]:
+        """Return the same handle whose calls carry options.
+
+        Args:
+            message_id: the message's identity: a known one is the same message, with one turn and one reply.
+            priority: who goes first when turns are scarce; the order inside a space stays.
+            expires_after: seconds from the call until the turn must have begun.
+            correlation_id: what ties the messages of one request together.
+            headers: anything that is to travel with the message.
+
+        """
+        changes: dict[str, Any] = {
+            "message_id": message_id,
+            "priority": None if priority is None else Priority(priority),
+            "expires_after": expires_after,
+            "correlation_id": correlation_id,
+            "headers": None if headers is None else MappingProxyType(dict(headers)),
+        }
+        chosen = {name: value for name, value in changes.items() if value is not None}
+        if message_id is not None and (not isinstance(message_id, str) or not message_id):
+            msg = f"message_id must be a text that is not empty, not {message_id!r}"
+            raise ValueError(msg)
+        if expires_after is not None and not expires_after >= 0:
+            msg = f"expires_after must be at least 0 seconds, not {expires_after!r}"
+            raise ValueError(msg)
+        options = evolve(self._options, **chosen)
+        return SpaceHandle(self._runtime, self._kind, self._kind_name, self._id, self._group, options)
+
+    # ---- send
+
+    @overload
+    async def send(self, method: Callable[[A_co, *Ts], Coroutine[Any, Any, object] | AsyncIterator[object]], /, *args: *Ts) -> str: ...
+    @overload
+    async def send(
+        self,
+        method: Callable[Concatenate[A_co, P], Coroutine[Any, Any, object] | AsyncIterator[object]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> str: ...
+    async def send(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:  # type: ignore[misc]
+        """Send a message; return its id when it is accepted.
+
+        On a full mailbox it waits for a place (or what `Overflow` says). In a turn it leaves with the turn's commit and
+        returns at once. Raises a `NotAccepted`: nothing is counted then, and sending again is safe.
+        """
+        await checkpoint_if_cancelled()
+        runtime = self.runtime
+        runtime.calls += 1
+        if runtime.calls % _CALLS_AT_A_STRETCH == 0:
+            await checkpoint()
+        message = self._message(method, args, kwargs, None)
+        place = here.get()
+        if place is not None and place.in_turn():
+            return self._post(place, message)
+        task = current_task()
+        if not self._offer(message, task, place, may_wait=True):
+            await self._wait_for_place(message, task)
+        return message.id
+
+    @overload
+    def send_nowait(self, method: Callable[[A_co, *Ts], Coroutine[Any, Any, object] | AsyncIterator[object]], /, *args: *Ts) -> str: ...
+    @overload
+    def send_nowait(
+        self,
+        method: Callable[Concatenate[A_co, P], Coroutine[Any, Any, object] | AsyncIterator[object]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> str: ...
+    def send_nowait(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:  # type: ignore[misc]
+        """Send a message without ever waiting; where `send` would wait, it raises `MailboxFull`."""
+        message = self._message(method, args, kwargs, None)
+        place = here.get()
+        if place is not None and place.in_turn():
+            return self._post(place, message)
+        self._offer(message, None, place, may_wait=False)
+        return message.id
+
+    def _post(self, place: Place, message: Message) -> str:
+        """Put a message of a turn into what leaves with its commit."""
+        sender = place.space
+        if sender.runtime is not self._runtime:
+            msg = f"{self!r} belongs to another runtime: nothing of a turn can leave with its commit to there"
+            raise BadCall(msg, space=self, message=message)
+        extra = message.rare()
+        extra.sender = sender.handle
+        worker = sender.worker_of(place)
+        self._inherit(message, worker)
+        worker.record.outbox.append((self, message))
+        return message.id
+
+    @staticmethod
+    def _inherit(message: Message, worker: Worker) -> None:
+        current = worker.message
+        if current is not None and current.correlation_id is not None and message.correlation_id is None:
+            message.options = evolve(message.options, correlation_id=current.correlation_id)
+
+    # ---- ask
+
+    @overload
+    async def ask(self, method: Callable[[A_co, *Ts], Coroutine[Any, Any, R]], /, *args: *Ts) -> R: ...
+    @overload
+    async def ask(
+        self, method: Callable[Concatenate[A_co, P], Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    async def ask(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
+        """Send a message and wait for the handler's answer.
+
+        Raises a `NotAccepted` (sending again is safe), or the `NotHandled` of its outcome: `Rejected`, `ActorCrashed`
+        (with what the handler raised as its cause), `MessageExpired`, `MessageDiscarded`, `MessageReturned`. In a turn,
+        `AskCycle` names a ring of turns that would wait for each other.
+        """
+        await checkpoint_if_cancelled()
+        task = current_task()
+        message = self._message(method, args, kwargs, task)
+        if message.handler.streams:
+            msg = f"{message.call} streams its answer: use `async with handle.stream(...)`, or send it"
+            raise BadCall(msg, space=self, message=message)
+        place = here.get()
+        if place is not None and place.in_turn():
+            return await self._ask_in_turn(place, message, task)
+        self._offer(message, None, place, may_wait=True)
+        return await self._answer(message, task)
+
+    async def _ask_in_turn(self, place: Place, message: Message, task: Task) -> Any:  # noqa: ANN401
+        """Ask from a turn: under an id that a second try repeats, and never into a ring."""
+        space = place.space
+        worker = space.worker_of(place)
+        self._check_runtime(space, message)
+        message.rare().sender = space.handle
+        self._inherit(message, worker)
+        self._give_question_id(worker, message)
+        target = self.runtime.space_waited_for(self)
+        async with self.waiting(worker, target, message):
+            target.offer(message, Source.INSIDE, None, may_wait=True)
+            return await self._answer(message, task)
+
+    def _check_runtime(self, space: Space, message: Message) -> None:
+        if space.runtime is not self._runtime:
+            msg = f"{self!r} belongs to another runtime: ask it from outside turns"
+            raise BadCall(msg, space=self, message=message)
+
+    def _give_question_id(self, worker: Worker, message: Message) -> None:
+        current = worker.message
+        if current is None or message.options.message_id is not None:
+            return
+        call = f"{self._kind_name}/{self._id}/{message.call}{message.args!r}{sorted(message.kwargs.items())!r}"
+        asked = worker.record.asked
+        number = asked[call] = asked.get(call, 0) + 1
+        digest = blake2b(f"{current.id}|{call}|{number}".encode(), digest_size=12).hexdigest()
+        message.options = evolve(message.options, message_id=f"ask-{digest}")
+        message.rare().identified = True
+
+    @asynccontextmanager
+    async def waiting(self, worker: Worker, target: Space, message: Message | None) -> AsyncGenerator[None]:
+        """Have an open turn wait for `target`: refused if that would wait for the turn itself; its lane is lent."""
+        self.refuse_ring(worker, target, message)
+        wait = Wait(target, message)
+        worker.waits.append(wait)
+        lane = worker.space.lane
+        if lane is not None:
+            lane.lend(worker)
+        try:
+            yield
+        finally:
+            wait.over = True
+            worker.waits.remove(wait)
+            if lane is not None:
+                await lane.resume(worker)
+
+    def refuse_ring(self, worker: Worker, target: Space, message: Message | None) -> None:
+        """Raise `AskCycle` where a wait would close a ring; one that only holds a sender back is let go instead."""
+        path = ring(target, worker)
+        while path is not None:
+            held = next((one for one in path if one.held_by), None)
+            if held is None:
+                names = " → ".join(one.name for one in (worker.space, *path))
+                msg = f"waiting here would wait for ever: {names}"
+                raise AskCycle(msg, space=self, message=message)
+            held.held_by.clear()
+            held.wake()
+            path = ring(target, worker)
+
+    async def _answer(self, message: Message, task: Task) -> Any:  # noqa: ANN401 (what the handler returned)
+        def abort(_: object) -> Abort:
+            self._leave(message, task)
+            return Abort.SUCCEEDED
+
+        return await wait_task_rescheduled(abort)
+
+    async def _wait_for_place(self, message: Message, task: Task) -> None:
+        def abort(_: object) -> Abort:
+            self._leave(message, task)
+            return Abort.SUCCEEDED
+
+        await wait_task_rescheduled(abort)
+
+    def _leave(self, message: Message, task: Task) -> None:
+        """Take back what waits for a place, and the wish for an answer."""
+        if message.waiter is task:
+            message.waiter = None
+        runtime = self.runtime
+        if runtime.places.leave_line(self, message):
+            return
+        space = runtime.live.get(self.key)
+        if space is None or space.leave_line(message):
+            return
+        if message.extra is not None and message.extra.identified:
+            first = space.asked.get(message.id)
+            if first is not None and first.extra is not None and task in first.extra.more_waiters:
+                first.extra.more_waiters.remove(task)
+        for worker in space.workers:
+            worker.abandon(message)
+
+    # ---- stream
+
+    def stream(
+        self, method: Callable[Concatenate[A_co, P], AsyncIterator[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AbstractAsyncContextManager[AsyncIterator[R]]:
+        """Send a message and read the items that its handler yields: `async with alice.stream(...) as items`.
+
+        Entering waits until the message is accepted. The turn goes at the reader's pace; leaving the block early is as
+        `WhenAbandoned` says. What an `ask` raises comes out of the iteration.
+        """
+        return self._stream(method, args, kwargs)
+
+    @asynccontextmanager
+    async def _stream(
+        self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> AsyncGenerator[AsyncIterator[Any]]:
+        await checkpoint_if_cancelled()
+        message = self._message(method, args, kwargs, None)
+        if not message.handler.streams:
+            msg = f"{message.call} gives one answer: use `await handle.ask(...)`"
+            raise BadCall(msg, space=self, message=message)
+        if message.options.message_id is not None:
+            msg = "a stream takes no message_id: its items cannot be given twice"
+            raise BadCall(msg, space=self, message=message)
+        reader = message.rare().reader = Reader(lambda: self._abandon(message))
+        place = here.get()
+        try:
+            if place is not None and place.in_turn():
+                async with self._streaming_in_turn(place, message):
+                    yield reader
+                return
+            task = current_task()
+            if not self._offer(message, task, place, may_wait=True):
+                await self._wait_for_place(message, task)
+            yield reader
+        finally:
+            reader.leave()
+
+    @asynccontextmanager
+    async def _streaming_in_turn(self, place: Place, message: Message) -> AsyncGenerator[None]:
+        space = place.space
+        self._check_runtime(space, message)
+        message.rare().sender = space.handle
+        target = self.runtime.space_waited_for(self)
+        async with self.waiting(space.worker_of(place), target, message):
+            task = current_task()
+            if not target.offer(message, Source.INSIDE, task, may_wait=True):
+                await self._wait_for_place(message, task)
+            yield
+
+    def _abandon(self, message: Message) -> None:
+        space = self.runtime.live.get(self.key)
+        for worker in space.workers if space is not None else ():
+            worker.abandon(message)
+
+    # ---- the way in
+
+    @property
+    def runtime(self) -> Hub:
+        """The runtime that the handle belongs to; an unpickled one is bound by the first that uses it."""
+        if self._runtime is None:
+            self._bind()
+        return self._runtime  # type: ignore[return-value]
+
+    def _bind(self) -> None:
+        from spaceactors._hub import runtime_here  # noqa: PLC0415 (only unpickled handles need it)
+
+        runtime = runtime_here()
+        if runtime is None:
+            msg = f"{self!r} was unpickled outside a runtime: write runtime.space({self._id!r}) to name it there"
+            raise BadCall(msg, space=self)
+        self._runtime = runtime
+        self._kind = runtime.named_kind(self._kind_name)
+
+    def _message(
+        self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], waiter: Task | None
+    ) -> Message:
+        """Make the message, or raise `BadCall`."""
+        if self._kind is None:
+            self._bind()
+        kind: Kind = self._kind  # type: ignore[assignment]
+        handler = kind.calls.get(method) or self._handler(kind, method)
+        if kwargs or not handler.least <= len(args) <= handler.most:
+            misfit = handler.misfit(args, kwargs)
+            if misfit is not None:
+                raise BadCall(misfit, space=self)
+        runtime: Hub = self._runtime  # type: ignore[assignment]
+        message = Message(handler, args, kwargs or NO_KWARGS, self._options, runtime.clock, waiter)
+        if self._options.message_id is not None:
+            message.rare().identified = True
+        return message
+
+    def _handler(self, kind: Kind, method: Callable[..., Any]) -> Any:  # noqa: ANN401
+        try:
+            return kind.handler(method)
+        except BadCall as error:
+            raise BadCall(*error.args, space=self) from None
+
+    def _offer(self, message: Message, waiting: Task | None, place: Place | None, *, may_wait: bool) -> bool:
+        """Bring a message to its space, live or not; tell whether it was accepted."""
+        space = self._space
+        if space is None or space.gone:
+            space = self._space = self.runtime.space_or_none(self)
+            if space is None:
+                return self.runtime.line_up(self, message, waiting, may_wait=may_wait)
+        if (
+            space.gate is None
+            and message.extra is None
+            and message.handler.plain
+            and len(space.mailbox) < space.capacity
+            and self._group is None
+        ):
+            space.accept(message)
+            return True
+        self.check_group(space)
+        source = Source.BACKGROUND if place is not None and place.background else Source.OUTSIDE
+        return space.offer(message, source, waiting, may_wait=may_wait)
+
+    def check_group(self, space: Space) -> None:
+        """Refuse a group that is not the space's: its first message fixed it."""
+        if self._group is not None and self._group != space.row.group:
+            msg = f"{space.name} belongs to the group {space.row.group!r} since its first message, not to {self._group!r}"
+            raise BadCall(msg, space=self)
+
+    @property
+    def group(self) -> str | None:
+        """The group that was asked for with the handle."""
+        return self._group
+
+    # ---- looking
+
+    def _row(self) -> Row:
+        """Return the space's row, begun now if need be."""
+        return self.runtime.row_of(self)
+
+    def _state_replaced(self) -> None:
+        """Have a live space go on with the state that was put into its row."""
+        self.runtime.state_replaced(self)
+
+    async def state(self: SpaceHandle[Actor[S]]) -> S:
+        """Return the committed state; waits for no turn, and starts nothing."""
+        await checkpoint()
+        row = self.runtime.store.find(self.kind, self.id)
+        value: S = self.runtime.first_state(self) if row is None else row.state
+        return value
+
+    @property
+    def history(self) -> HistoryReader:
+        """The committed history."""
+        return CommittedHistory(lambda: self.runtime.store.find(self.kind, self.id))
+
+    @overload
+    def subscribe(self, /, *, after: int | None = None) -> AbstractAsyncContextManager[AsyncIterator[Emitted[Any] | Gap]]: ...
+    @overload
+    def subscribe(
+        self, event: type[E], /, *, after: int | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Emitted[E] | Gap]]: ...
+    def subscribe(self, event: type[Any] | None = None, /, *, after: int | None = None) -> Any:
+        """Read what the actor emits, from now on, or from behind the position `after`: `async with ... as feed`.
+
+        Yields `Emitted(value, position)`, and `Gap(missed)` where events are gone: this reader was more than
+        `feed_size` behind, or asked for older ones than are kept.
+        """
+        return self.runtime.feeds.subscribe(self, event, after)
+
+    async def info(self) -> SpaceInfo:
+        """Return what the space is doing."""
+        await checkpoint()
+        return self.runtime.info(self)
+
+    # ---- control
+
+    async def resend(self, message: Message, /) -> str:
+        """Send a message that came back with an error again, under its old id; return when it is accepted."""
+        method = message.handler.function
+        options = MessageOptions(
+            message_id=message.id,
+            priority=message.options.priority,
+            correlation_id=message.options.correlation_id,
+            headers=message.options.headers,
+        )
+        again = SpaceHandle(self._runtime, self._kind, self._kind_name, self._id, self._group, options)
+        return await again.send(method, *message.args, **message.kwargs)
+
+    def _control(self) -> Control:
+        return Control(self)
+
+    async def drain(self, timeout: float | None = None) -> DrainReport:  # noqa: ASYNC109
+        """Finish what was accepted, within `timeout` seconds, and end the activation; the next message starts anew."""
+        return await self._control().drain(timeout)
+
+    async def stop(self) -> DrainReport:
+        """Finish the running turn, return what waits, and end the activation."""
+        return await self._control().stop()
+
+    async def kill(self) -> DrainReport:
+        """Cancel the running turn, return it and what waits, and end the activation."""
+        return await self._control().kill()
+
+    async def revive(self) -> None:
+        """Start a quarantined space again, with a fresh budget."""
+        await self._control().revive()
+
+    async def pause(self) -> None:
+        """Accept and run nothing until `resume`; the running turn finishes."""
+        await self._control().pause()
+
+    async def resume(self) -> None:
+        """Run again after a pause."""
+        await self._control().resume()
+
+    async def delete(self) -> None:
+        """End the activation, and remove all that the store keeps of the space; what waits is discarded."""
+        await self._control().delete()
+
+
+def _unbound(kind: str, space_id: str) -> SpaceHandle[Any]:
+    """Make a handle that no runtime has bound yet."""
+    return SpaceHandle(None, None, kind, space_id)
+
+

@@ -1,0 +1,411 @@
+"""Where the spaces of a runtime meet: who is live, who becomes it, and what passes between them.
+
+All of it is sync; the runtime's public face is in `_runtime.py`, its end in `_closing.py`.
+"""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, final
+from weakref import WeakValueDictionary
+
+import trio
+
+from spaceactors import _life as life
+from spaceactors._actor import kind_of
+from spaceactors._background import Background
+from spaceactors._dead_letters import DeadLetter, DeadLetters
+from spaceactors._decide import Overload
+from spaceactors._errors import BadCall, MailboxFull, RuntimeClosed, UnknownSpaceKind
+from spaceactors._events import DeadLettersDropped, RuntimeEvent, SpaceEvent, SpacePassivated
+from spaceactors._feeds import Feeds
+from spaceactors._handle import SpaceHandle
+from spaceactors._keeper import Keeper
+from spaceactors._lane import Lane
+from spaceactors._log import Log
+from spaceactors._options import SpaceStatus
+from spaceactors._places import Places
+from spaceactors._snapshot import SpaceInfo, Stopwatch, status_of
+from spaceactors._space import Gate, Source, Space
+from spaceactors._suspensions import Suspensions
+from spaceactors._ticking import Ticking
+from spaceactors._turn import here
+from spaceactors._worker import Worker
+from supervisors._drain import set_current_signal
+from supervisors._events import Broadcast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from trio.lowlevel import Task
+
+    from spaceactors._actor import Actor
+    from spaceactors._clock import TickClock
+    from spaceactors._kind import Kind
+    from spaceactors._message import Message
+    from spaceactors._options import RuntimeConfig
+    from spaceactors._store import Row, Store
+    from supervisors import Limits
+    from supervisors._block import Block
+
+# The runtimes that are open in this Trio run: an unpickled handle is bound by the only one.
+open_hubs: trio.lowlevel.RunVar[tuple[Hub, ...]] = trio.lowlevel.RunVar("spaceactors.open_hubs", ())
+
+_CLOSED = "the runtime is closing: it takes nothing new"
+
+
+class _Named:
+    """Stands for a space while its first state is made."""
+
+    __slots__ = ("id",)
+
+    def __init__(self, space_id: str) -> None:
+        self.id = space_id
+
+
+@final
+class Hub:
+    """The inside of one runtime."""
+
+    def __init__(  # noqa: PLR0913 (made by `open_runtime` only)
+        self,
+        kinds: Iterable[Kind],
+        deps: object,
+        *,
+        store: Store,
+        limits: Limits,
+        config: RuntimeConfig,
+        clock: TickClock,
+        one_lane: bool,
+    ) -> None:
+        self.kinds: dict[type[Any], Kind] = {kind.cls: kind for kind in kinds}
+        self.by_name: dict[str, Kind] = {kind.name: kind for kind in self.kinds.values()}
+        self._deps = deps
+        self.store = store
+        self.limits = limits
+        self.config = config
+        self.clock = clock
+        self._one_lane = one_lane
+        # Set by `_closing.py`, which makes it.
+        self.block: Block
+        self.nursery: trio.Nursery | None = None
+        # Actors run in the context in which the runtime was opened, whoever sends the first message.
+        self._context = copy_context()
+
+        # ---- the spaces that are in memory, the oldest activation first
+        self.live: dict[tuple[str, str], Space] = {}
+        self._lanes: WeakValueDictionary[str, Lane] = WeakValueDictionary()
+        # Numbers accepted messages where spaces share lanes.
+        self._numbers = count(1)
+        # How many calls were made, to let others run now and then.
+        self.calls = 0
+
+        # ---- the ledger of spaces that have left memory
+        self.folded_accepted = 0
+        self.folded_outcomes = [0, 0, 0, 0, 0, 0]
+        # Messages whose waiting or handling took longer than a scheduler tick.
+        self.waiting_times = Stopwatch()
+        self.handling_times = Stopwatch()
+
+        # ---- the end
+        self.draining = False
+        self.closed = False
+        # While a drain is on: spaces that still have something to do; set when there are none.
+        self.restless: set[Space] = set()
+        self.quiet: trio.Event | None = None
+        # Names of spaces that ended well, were cut off, or gave messages back, in the order of their ends.
+        self.ended: dict[str, bool] = {}
+        self.left: dict[str, int] = {}
+
+        # ---- its parts
+        self.keeper = Keeper(clock)
+        self.places = Places(self, config.max_live_spaces)
+        self.timers = Ticking(self)
+        self.feeds = Feeds(self)
+        self.suspensions = Suspensions(self)
+        self.background = Background(self)
+        self.dead_letters = DeadLetters(self)
+        self.events: Broadcast[RuntimeEvent] = Broadcast()
+        self.log = Log(self.keeper, clock)
+
+    # ---- names
+
+    def kind_of(self, actor: type[Actor[Any]]) -> Kind:
+        """Return what is known of an actor class that was given to this runtime. Raises `UnknownSpaceKind`."""
+        kind = self.kinds.get(actor)
+        if kind is None:
+            known = ", ".join(one.__name__ for one in self.kinds)
+            msg = f"{kind_of(actor).cls.__name__} was not given to open_runtime; there are: {known}"
+            raise UnknownSpaceKind(msg)
+        return kind
+
+    def named_kind(self, name: str) -> Kind:
+        """Return a kind by its name. Raises `UnknownSpaceKind`."""
+        kind = self.by_name.get(name)
+        if kind is None:
+            msg = f"there is no kind {name!r} in this runtime; there are: {', '.join(self.by_name)}"
+            raise UnknownSpaceKind(msg)
+        return kind
+
+    def name_of(self, kind: Kind, space_id: str) -> str:
+        """Return how errors and reports name a space: by its id, and where there are several kinds by both."""
+        return space_id if len(self.by_name) == 1 else f"{kind.name}/{space_id}"
+
+    def handle(self, kind: Kind, space_id: str, group: str | None = None) -> SpaceHandle[Any]:
+        """Return a handle. Raises `BadCall` for an id that is none."""
+        if not isinstance(space_id, str) or not space_id:
+            msg = f"a space id is a text that is not empty, not {space_id!r}"
+            raise BadCall(msg)
+        return SpaceHandle(self, kind, kind.name, space_id, group)
+
+    # ---- rows
+
+    def first_state(self, handle: SpaceHandle[Any]) -> Any:  # noqa: ANN401 (any state)
+        """Return the state in which a space begins."""
+        cls = self.by_name[handle.kind].cls
+        bare = cls.__new__(cls)
+        object.__setattr__(bare, "_space", _Named(handle.id))
+        return bare.initial_state()
+
+    def row_of(self, handle: SpaceHandle[Any]) -> Row:
+        """Return a space's row, begun now if need be."""
+        row = self.store.find(handle.kind, handle.id)
+        if row is None:
+            group = handle.group or self.by_name[handle.kind].cls.group_of(handle.id)
+            row = self.store.create(handle.kind, handle.id, self.first_state(handle), group)
+        return row
+
+    def state_replaced(self, handle: SpaceHandle[Any]) -> None:
+        """Have a live space go on with a state that was written from outside; a running turn is run again."""
+        space = self.live.get(handle.key)
+        if space is None:
+            return
+        if space.open_turns:
+            space.dirty = True  # so that its commit compares versions
+        else:
+            space.working, space.version = space.row.state, space.row.version
+
+    # ---- live spaces
+
+    def space_or_none(self, handle: SpaceHandle[Any]) -> Space | None:
+        """Return the live space of a handle, made now if there is a place for it."""
+        space = self.live.get(handle.key)
+        if space is not None:
+            return space
+        self.check_open(handle)
+        return self.activate(handle) if self.places.free() else None
+
+    def space_for(self, handle: SpaceHandle[Any]) -> Space:
+        """Return the live space of a handle, made now; without a place its activation is held back."""
+        return self.live.get(handle.key) or self.activate(handle)
+
+    def space_waited_for(self, handle: SpaceHandle[Any]) -> Space:
+        """Return the live space of a handle for which an open turn waits: the bound does not hold it back."""
+        space = self.live.get(handle.key)
+        if space is None:
+            space = self._make(handle)
+        if not (space.has_place or space.quarantined):
+            self.places.take_over_bound(space)
+        return space
+
+    def activate(self, handle: SpaceHandle[Any]) -> Space:
+        """Make a live space, and start it as soon as it has a place."""
+        space = self._make(handle)
+        self.places.take(space)
+        self.places.arrived(space)
+        return space
+
+    def _make(self, handle: SpaceHandle[Any]) -> Space:
+        kind = self.by_name[handle.kind]
+        row = self.row_of(handle)
+        row.stopped = False
+        space = self.live[handle.key] = Space(self, kind, handle.id, row)
+        group = "" if self._one_lane else row.group
+        if group is not None:
+            space.lane = self._lanes.setdefault(group, Lane())
+        if self.draining:
+            space.gate = Gate.CLOSING
+        return space
+
+    def start_workers(self, space: Space) -> None:
+        """Start the tasks of a live space."""
+        for number in range(space.options.concurrency):
+            worker = Worker(space, leads=number == 0)
+            space.workers.append(worker)
+            self._context.run(partial(self._start_soon, self._run, worker, name=space.id))
+
+    def _start_soon(self, *args: Any, name: str) -> None:
+        if self.nursery is not None:
+            self.nursery.start_soon(*args, name=name)
+
+    async def _run(self, worker: Worker) -> None:
+        # A turn finishes what was accepted: a drain of what surrounds the runtime must not cut its inner blocks.
+        set_current_signal(None)
+        try:
+            await worker.run()
+        except BaseException as error:  # noqa: BLE001 (KeyboardInterrupt and its like concern the whole program)
+            if isinstance(error, trio.Cancelled):
+                raise
+            self.block.die(error)
+
+    def make_actor(self, space: Space) -> Actor[Any]:
+        """Make a new incarnation's actor."""
+        cls = space.kind.cls
+        actor: Actor[Any] = cls.__new__(cls)
+        object.__setattr__(actor, "_space", space)
+        if space.kind.takes_deps or (space.kind.takes_deps is None and self._deps is not None):
+            cls.__init__(actor, self._deps)
+        else:
+            cls.__init__(actor)
+        return actor
+
+    def passivated(self, space: Space) -> None:
+        """Let an idle space go that has nothing to clean up."""
+        self.publish(SpacePassivated, space)
+        self.forget(space)
+
+    def forget(self, space: Space) -> None:
+        """Take a space out of memory: its figures go into the totals."""
+        if space.gone:
+            return
+        space.gone = True
+        self.live.pop((space.kind.name, space.id), None)
+        self.folded_accepted += space.accepted
+        for number, settled in enumerate(space.outcomes):
+            self.folded_outcomes[number] += settled
+        if space.idle_alarm is not None:
+            space.idle_alarm.cancel()
+        if space.alarm is not None:
+            space.alarm.cancel()
+        if space.lane is not None:
+            space.lane.give_back(space)
+        self._note_end(space)
+        if space.over is not None:
+            space.over.set()
+        space.wake()
+        self.places.leave(space)
+
+    def _note_end(self, space: Space) -> None:
+        if self.draining:
+            self.ended[space.name] = self.ended.get(space.name, True) and space.finished
+            if space.returned:
+                self.left[space.name] = self.left.get(space.name, 0) + space.returned
+            self.look_whether_quiet(space)
+
+    async def remove(self, handle: SpaceHandle[Any]) -> None:
+        """Remove what the store keeps of a space that is not live."""
+        row = self.store.find(handle.kind, handle.id)
+        if row is not None and handle.key not in self.live:
+            self.timers.cancel_all(row)
+            await self.store.delete(handle.kind, handle.id)
+
+    # ---- messages
+
+    def next_number(self) -> int:
+        """Number an accepted message among all that share lanes."""
+        return next(self._numbers)
+
+    def check_open(self, handle: SpaceHandle[Any], message: Message | None = None) -> None:
+        """Refuse what comes from outside once the runtime drains; what accepted work does goes on."""
+        if self.closed or (self.draining and here.get() is None):
+            raise RuntimeClosed(_CLOSED, space=handle, message=message)
+
+    def line_up(self, handle: SpaceHandle[Any], message: Message, waiting: Task | None, *, may_wait: bool) -> bool:
+        """Have a message wait outside until there is a place for its space."""
+        if not may_wait:
+            msg = f"there is no place for one more live space ({self.config.max_live_spaces} are busy): use `await handle.send(...)`"
+            raise MailboxFull(msg, space=handle, message=message)
+        self.places.line_up(handle, message, waiting)
+        return False
+
+    def deliver(self, handle: SpaceHandle[Any], message: Message, sender: Space) -> tuple[Space, Overload]:
+        """Bring what a turn sent to its target, in the same moment as the turn's commit."""
+        space = self.space_for(handle)
+        group_is_wrong = handle.group is not None and handle.group != space.row.group
+        own = space is sender and space.gate is Gate.DRAINING
+        if group_is_wrong or not (own or space.passes(Source.TURN)):
+            reason = BadCall(f"{space.name} belongs to another group") if group_is_wrong else space.refusal(message)
+            space.return_at_once(message, reason)
+            return space, Overload.RETURN
+        verdict = space.accept_from_turn(message)
+        self.disturb(space)
+        return space, verdict
+
+    def bury(self, space: Space, message: Message, error: BaseException) -> None:
+        """Keep a message that nobody handled as a dead letter, and log it."""
+        dropped = self.store.bury(DeadLetter(space.handle, message, error, message.attempts))
+        self.log.dead_letter(space.name, message, error)
+        if dropped and self.events.listened:
+            self.events.publish(DeadLettersDropped(self.clock.now, dropped))
+
+    # ---- quiet
+
+    def disturb(self, space: Space) -> None:
+        """Take note, while a drain is on, that a space has something to do."""
+        if self.draining and not space.gone:
+            self.restless.add(space)
+
+    def look_whether_quiet(self, space: Space) -> None:
+        """Take note, while a drain is on, that a space may have nothing more to do."""
+        if self.draining and (space.gone or is_quiet(space)):
+            self.restless.discard(space)
+            if not self.restless and self.quiet is not None:
+                self.quiet.set()
+
+    # ---- what is told
+
+    def publish(self, event: type[SpaceEvent], space: Space, *values: Any) -> None:
+        """Tell an event of a space to who listens, and to the log what it wants to know."""
+        self.log.tell(event, space, values)
+        if self.events.listened:
+            self.events.publish(event(self.clock.now, space.kind.name, space.id, space.incarnation, *values))
+
+    def info(self, handle: SpaceHandle[Any]) -> SpaceInfo:
+        """Return what a space is doing, live or not."""
+        space = self.live.get(handle.key)
+        if space is not None:
+            last = space.last_error
+            return SpaceInfo(handle.id, handle.kind, status_of(space), len(space.mailbox), space.restarts, last)
+        row = self.store.find(handle.kind, handle.id)
+        status = SpaceStatus.STOPPED if row is not None and row.stopped else SpaceStatus.PASSIVE
+        return SpaceInfo(handle.id, handle.kind, status, 0, 0, None)
+
+    def known(self, kind: Kind, status: SpaceStatus | None, after: str, limit: int) -> Mapping[str, SpaceStatus]:
+        """Return known spaces of a kind behind the id `after`, with what they are doing."""
+        found: dict[str, SpaceStatus] = {}
+        while len(found) < limit:
+            rows = self.store.rows(kind.name, after=after, limit=limit)
+            for row in rows:
+                its = self.info(self.handle(kind, row.id)).status
+                if status in (None, its) and len(found) < limit:
+                    found[row.id] = its
+            if len(rows) < limit:
+                break
+            after = rows[-1].id
+        return found
+
+    def revive_all(self, kind: Kind | None) -> int:
+        """Revive all quarantined spaces, of one kind or of all; return how many there were."""
+        chosen = [space for space in self.live.values() if kind in (None, space.kind)]
+        return sum(life.revive(space) for space in chosen)
+
+
+def is_quiet(space: Space) -> bool:
+    """Tell whether a drain need not wait for a space. Pure.
+
+    Messages of quarantined and suspended spaces cannot be finished, so they hold nothing up.
+    """
+    if space.open_turns or space.background or space.failure is not None or space.passivating:
+        return False
+    return space.quarantined or space.asleep is not None or not space.mailbox
+
+
+def runtime_here() -> Hub | None:
+    """Return the runtime whose actor is calling, or the only one that is open."""
+    place = here.get()
+    if place is not None:
+        return place.space.runtime
+    hubs = open_hubs.get()
+    return hubs[0] if len(hubs) == 1 else None

@@ -1,0 +1,356 @@
+"""The life of a space: start, crash, restart, quarantine, pause, passivation, end.
+
+The sync half changes the state record and wakes the worker; the async half is what the worker then does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from spaceactors._actor import Failure
+from spaceactors._decide import Ending, Step, next_step
+from spaceactors._errors import SpaceQuarantined
+from spaceactors._events import (
+    MessageRetried,
+    SpaceCrashed,
+    SpaceEnded,
+    SpaceInQuarantine,
+    SpacePassivated,
+    SpacePaused,
+    SpaceResumed,
+    SpaceRevived,
+    SpaceStarted,
+    SpaceUnstoppable,
+    WorkFailed,
+)
+from spaceactors._options import DiscardReason
+from spaceactors._settle import commit
+from spaceactors._space import Gate
+from spaceactors._store import VersionLost
+from spaceactors._turn import Cut
+from supervisors._budget import Budget, GiveUp
+from supervisors._spec import backoff_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from spaceactors._message import Message
+    from spaceactors._space import Space
+    from spaceactors._worker import Worker
+
+
+def decide(space: Space) -> Step:
+    """Ask the pure rule what the space's worker does next."""
+    return next_step(
+        ending=space.ending,
+        failed=space.failure is not None,
+        stuck=space.quarantined or space.asleep is not None,
+        started=space.actor is not None,
+        hurried=space.hurried,
+        backing_off=space.backing_off,
+        halted=space.paused or bool(space.held_by),
+        passivating=space.passivating,
+        waiting=bool(space.mailbox),
+        single=space.lane is not None,
+    )
+
+
+# ---- start and restart
+
+
+async def start(worker: Worker) -> None:
+    """Make a new incarnation of the actor, and have it begin its life."""
+    space = worker.space
+    space.incarnation += 1
+    last = space.last_failure
+    space.last_failure = None
+
+    async def begin() -> None:
+        space.actor = actor = space.runtime.make_actor(space)
+        if "on_start" in space.kind.hooks:
+            await actor.on_start()
+        if last is not None and "on_restart" in space.kind.hooks:
+            await actor.on_restart(last)
+
+    if await hook(worker, begin):
+        space.runtime.publish(SpaceStarted, space)
+        if space.budget is not None:
+            space.budget.started(space.clock.now)
+    else:
+        space.actor = None
+
+
+async def hook(worker: Worker, call: Callable[[], Awaitable[Any]]) -> bool:
+    """Run a turn without a message; tell whether it was committed. A crash is noted as the space's failure."""
+    space = worker.space
+    if space.lane is not None:
+        space.lane.begin(worker)
+    error: BaseException | None = None
+    worker.open = True
+    done = False
+    try:
+        with trio.CancelScope() as worker.scope:
+            await call()
+            worker.returned = True
+            await commit(worker, None)
+            done = True
+    except VersionLost:
+        done = True  # a hook is not run again: what it wrote is dropped, what it saw is reloaded
+    except Exception as raised:  # noqa: BLE001 (a hook may raise anything)
+        error = raised
+    finally:
+        worker.close()
+        worker.cut = None
+        if space.lane is not None:
+            space.lane.end(worker)
+    if error is not None:
+        failed(space, error, None)
+    return done
+
+
+def failed(space: Space, error: BaseException, message: Message | None) -> None:
+    """Note that the actor crashed; the first of several crashes counts."""
+    if space.failure is None:
+        space.failure = (error, message)
+    space.last_error = error
+    space.wake()
+
+
+async def recover(worker: Worker) -> None:
+    """Take the crashed incarnation down, and decide by the budget: restart after a while, or quarantine."""
+    space = worker.space
+    if space.failure is None:
+        return
+    error, message = space.failure
+    space.actor = None
+    await space.runtime.background.stop(space, grace=0.0)
+    space.failure = None
+    if space.budget is None:
+        space.budget = Budget(space.options.restart_limit, backoff_of(space.options.backoff))
+    message_id = None if message is None else message.id
+    decision = space.budget.after_crash(error, space.clock.now)
+    if isinstance(decision, GiveUp):
+        space.runtime.publish(SpaceInQuarantine, space, error, message_id, decision.history)
+        quarantine(space, error)
+        return
+    space.restarts += 1
+    space.last_failure = Failure(error, message, space.restarts)
+    space.runtime.publish(SpaceCrashed, space, error, message_id, decision.delay, decision.restarts)
+    if decision.delay > 0 and not space.hurried:
+        space.backing_off = True
+        space.alarm = space.runtime.keeper.set(space.clock.now + decision.delay, lambda: end_backoff(space))
+
+
+def end_backoff(space: Space) -> None:
+    """Let the next incarnation start."""
+    if space.alarm is not None:
+        space.alarm.cancel()
+        space.alarm = None
+    space.backing_off = False
+    space.wake()
+
+
+# ---- quarantine
+
+
+def quarantine(space: Space, error: BaseException) -> None:
+    """Run nothing any more until somebody revives the space; what waits stays, who waits is told."""
+    space.quarantined = True
+    space.gate = space.gate or Gate.QUARANTINED
+    space.turn_away_line()
+    refused = SpaceQuarantined(f"{space.name} was quarantined: its actor crashed too often", space=space.handle)
+    refused.__cause__ = error
+    space.tell_askers(refused)
+    space.release_senders()
+    space.runtime.places.leave(space)
+    after = space.options.revive_after
+    if after is not None:
+        space.alarm = space.runtime.keeper.set(space.clock.now + after, lambda: revive(space))
+    space.runtime.look_whether_quiet(space)
+
+
+def revive(space: Space) -> bool:
+    """Start a quarantined space again with a fresh budget; tell whether it was one."""
+    if not space.quarantined:
+        return False
+    if space.alarm is not None:
+        space.alarm.cancel()
+        space.alarm = None
+    space.quarantined = False
+    if space.gate is Gate.QUARANTINED:
+        space.gate = None
+    space.budget = None
+    space.last_failure = None
+    space.runtime.places.take_over_bound(space)
+    space.runtime.publish(SpaceRevived, space)
+    space.runtime.timers.retry(space)
+    space.wake()
+    return True
+
+
+# ---- pause
+
+
+def pause(space: Space) -> None:
+    """Accept and run nothing until `resume`."""
+    if not space.paused:
+        space.paused = True
+        space.runtime.publish(SpacePaused, space)
+        space.wake()
+
+
+def resume(space: Space) -> None:
+    """Run again."""
+    if space.paused:
+        space.paused = False
+        space.runtime.publish(SpaceResumed, space)
+        space.wake()
+
+
+# ---- passivation
+
+
+def ask_to_passivate(space: Space) -> None:
+    """Have an idle space leave memory."""
+    space.passivating = True
+    space.wake()
+
+
+async def passivate(worker: Worker) -> bool:
+    """Leave memory in good order; tell whether the space is gone, or a message came in between."""
+    space = worker.space
+    space.passivating = False
+    if not space.idle:
+        return False
+    actor = space.actor
+    if actor is not None and space.idle_due() and "on_idle" in space.kind.hooks:
+        await hook(worker, actor.on_idle)
+    if not space.idle:
+        return False
+    await space.runtime.background.stop(space, grace=space.options.shutdown)
+    if actor is not None and "on_stop" in space.kind.hooks and space.failure is None:
+        await hook(worker, actor.on_stop)
+    space.actor = None
+    if space.mailbox or space.line or space.failure is not None or space.ending is not None:
+        return False  # its next activation begins here and now
+    space.runtime.publish(SpacePassivated, space)
+    space.runtime.forget(space)
+    return True
+
+
+# ---- the end
+
+
+_ORDERLY = frozenset({Ending.DRAIN, Ending.STOP, Ending.DELETE})
+_HOW = {Ending.DRAIN: "drain", Ending.STOP: "stop", Ending.DELETE: "delete", Ending.KILL: "kill"}
+
+
+def begin_end(space: Space, ending: Ending) -> None:
+    """Close the door and have the worker end the activation; a stronger ending overrules a weaker one."""
+    if space.ending is None or ending > space.ending:
+        space.ending = ending
+    space.gate = Gate.DRAINING if space.ending is Ending.DRAIN else Gate.STOPPING
+    space.turn_away_line()
+    if space.ending is not Ending.DRAIN:
+        give_back_waiting(space)
+    if space.ending is Ending.KILL:
+        kill_turns(space)
+    if space.alarm is not None and not space.quarantined:
+        end_backoff(space)
+    if not space.workers:
+        space.runtime.start_workers(space)
+    space.wake()
+
+
+def kill_turns(space: Space) -> None:
+    """Cancel what runs, and tell each second of what will not end."""
+    for worker in space.workers:
+        worker.cancel(Cut.KILLED)
+    for running in space.background:
+        space.runtime.block.stopper.cancel(running)
+    if space.open_turns:
+        _watch_stuck(space, space.clock.now)
+
+
+def _watch_stuck(space: Space, since: float) -> None:
+    def tell() -> None:
+        if not space.gone and space.open_turns:
+            told_stuck(space, space.clock.exactly() - since)
+            _watch_stuck(space, since)
+
+    space.runtime.keeper.set(space.clock.exactly() + 1.0, tell)
+
+
+def give_back_waiting(space: Space) -> None:
+    """Return, or for a deletion discard, everything that waits."""
+    waiting = list(space.mailbox)
+    space.mailbox.clear()
+    for message in waiting:
+        if space.ending is Ending.DELETE:
+            space.discard(message, DiscardReason.DELETED)
+        else:
+            space.give_back(message)
+    space.runtime.suspensions.drop(space)
+    space.release_senders()
+
+
+async def end(worker: Worker) -> None:
+    """End the activation as it was asked for."""
+    space = worker.space
+    while space.open_turns:
+        await worker.park()
+    if space.ending is not None and space.ending is not Ending.KILL:
+        grace = space.options.shutdown
+        await space.runtime.background.stop(space, grace=grace, finish=space.ending is Ending.DRAIN)
+    actor = space.actor
+    orderly = space.ending in _ORDERLY and actor is not None and space.failure is None
+    if orderly and actor is not None and "on_stop" in space.kind.hooks:
+        await hook(worker, actor.on_stop)
+    await space.runtime.background.stop(space, grace=0.0)
+    space.actor = None
+    give_back_waiting(space)
+    how = space.ending or Ending.STOP
+    if how is not Ending.DRAIN:
+        space.row.stopped = True
+        space.runtime.timers.cancel_all(space.row)
+    if how is Ending.DELETE:
+        await space.runtime.store.delete(space.kind.name, space.id)
+    space.runtime.publish(SpaceEnded, space, _HOW[how], space.returned)
+    space.runtime.forget(space)
+
+
+# ---- what is told
+
+
+def told_retry(space: Space, message: Message, error: BaseException) -> None:
+    """Tell that a message is tried again."""
+    space.runtime.publish(MessageRetried, space, message.id, message.call, message.attempts, error)
+
+
+def told_failure(space: Space, error: BaseException) -> None:
+    """Tell of a failure that changes nothing."""
+    space.runtime.publish(WorkFailed, space, error)
+
+
+def told_stuck(space: Space, seconds: float) -> None:
+    """Tell that something of a space was cancelled and does not end; who waits for the space's end need not longer."""
+    space.stuck = True
+    space.runtime.publish(SpaceUnstoppable, space, seconds)
+    if space.over is not None:
+        space.over.set()
+
+
+def still_wanted(space: Space, message: Message) -> bool:
+    """Tell whether a message that comes to its turn is still wanted: the tick of a replaced timer is not."""
+    extra = message.extra
+    if extra is None:
+        return True
+    if extra.expiry is not None:
+        extra.expiry.cancel()
+        extra.expiry = None
+    if extra.timer is not None and extra.timer.stale:
+        space.discard(message, DiscardReason.SUPERSEDED)
+        return False
+    return True

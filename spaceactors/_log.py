@@ -1,0 +1,82 @@
+"""What the runtime writes to the standard log: few lines, bounded ones, and no flood.
+
+Dead letters, crashes and quarantines are visible without any setting. A burst is cut after a few lines and summed up.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, final
+
+from spaceactors._events import SpaceCrashed, SpaceInQuarantine, SpaceUnstoppable, WorkFailed
+
+if TYPE_CHECKING:
+    from spaceactors._clock import TickClock
+    from spaceactors._events import SpaceEvent
+    from spaceactors._keeper import Keeper
+    from spaceactors._message import Message
+    from spaceactors._space import Space
+
+logger = logging.getLogger("spaceactors")
+
+# Ten lines of one sort show what is going on; a summary each ten seconds shows how long.
+LINES = 10
+PERIOD = 10.0
+
+_SORTS: dict[type[SpaceEvent], tuple[int, str]] = {
+    SpaceCrashed: (logging.WARNING, "%s crashed and starts again in %.1f s: %s"),
+    SpaceInQuarantine: (logging.ERROR, "%s crashed too often and is quarantined: %s"),
+    SpaceUnstoppable: (logging.ERROR, "%s was cancelled %.0f s ago and does not end"),
+    WorkFailed: (logging.WARNING, "%s: %s"),
+}
+_LONGEST = 300
+
+
+@final
+class Log:
+    """Writes log lines, at most ten of a sort in ten seconds."""
+
+    __slots__ = ("_clock", "_counts", "_keeper")
+
+    def __init__(self, keeper: Keeper, clock: TickClock) -> None:
+        self._keeper = keeper
+        self._clock = clock
+        # Lines of each sort in the present period.
+        self._counts: dict[str, int] = {}
+
+    def dead_letter(self, name: str, message: Message, error: BaseException) -> None:
+        """Tell of a message that nobody handled."""
+        self._write(logging.WARNING, "dead letter of %s: %s after %s", name, _short(message), _short(error))
+
+    def tell(self, event: type[SpaceEvent], space: Space, values: tuple[Any, ...]) -> None:
+        """Tell of an event, if it is of a sort that belongs into the log."""
+        sort = _SORTS.get(event)
+        if sort is None:
+            return
+        level, text = sort
+        match event:
+            case _ if event is SpaceCrashed:
+                self._write(level, text, space.name, values[2], _short(values[0]))
+            case _ if event is SpaceUnstoppable:
+                self._write(level, text, space.name, values[0])
+            case _:
+                self._write(level, text, space.name, _short(values[0]))
+
+    def _write(self, level: int, text: str, *values: object) -> None:
+        seen = self._counts.get(text, 0)
+        self._counts[text] = seen + 1
+        if seen == 0:
+            self._keeper.set(self._clock.now + PERIOD, lambda: self._sum_up(level, text))
+        if seen < LINES:
+            logger.log(level, text, *values)
+
+    def _sum_up(self, level: int, text: str) -> None:
+        more = self._counts.pop(text, 0) - LINES
+        if more > 0:
+            sort = text.replace("%s", "…").replace("%.1f", "…").replace("%.0f", "…")
+            logger.log(level, "%d more like %r in %.0f s", more, sort, PERIOD)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -1,0 +1,104 @@
+"""The store that forgets everything with the process: plain dictionaries."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from typing import TYPE_CHECKING, TypeVar, final
+
+import trio
+
+from spaceactors._store import Row, VersionLost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from spaceactors._actor import Actor
+    from spaceactors._dead_letters import DeadLetter
+    from spaceactors._handle import SpaceHandle
+    from spaceactors._store import Commit
+
+S = TypeVar("S")
+
+# Enough to look at by hand, little enough to keep; the event tells what was pushed out.
+MOST_LETTERS = 10_000
+
+
+@final
+class MemoryStore:
+    """Keeps spaces in this process's memory, as long as the store object lives; the default store.
+
+    Args:
+        check_encoding: refuse arguments and states that a durable store could not write, so that tests find them.
+
+    """
+
+    durable = False
+
+    def __init__(self, *, check_encoding: bool = False) -> None:
+        self.check_encoding = check_encoding
+        self._rows: dict[tuple[str, str], Row] = {}
+        self._letters: OrderedDict[str, DeadLetter] = OrderedDict()
+
+    async def update(self, space: SpaceHandle[Actor[S]], change: Callable[[S], S], /) -> int:
+        """Change a space's committed state from outside; return the new version."""
+        await trio.lowlevel.checkpoint()
+        row = space._row()  # noqa: SLF001 (a handle is the public name of a row)
+        row.state = change(row.state)
+        row.version += 1
+        space._state_replaced()  # noqa: SLF001
+        return row.version
+
+    def find(self, kind: str, space_id: str, /) -> Row | None:
+        """Return a space's row if the space was ever used."""
+        return self._rows.get((kind, space_id))
+
+    def create(self, kind: str, space_id: str, state: object, group: str | None, /) -> Row:
+        """Begin a space's row."""
+        row = self._rows[kind, space_id] = Row(kind, space_id, state, group=group)
+        return row
+
+    async def commit(self, row: Row, commit: Commit, /) -> None:
+        """Keep what a turn did."""
+        if row.version != commit.version:
+            raise VersionLost
+        if commit.changed:
+            row.state = commit.state
+            row.version += 1
+        if commit.entries:
+            row.entries.extend(commit.entries)
+            row.next_position += len(commit.entries)
+            if commit.max_entries is not None:
+                del row.entries[: -commit.max_entries]
+        for name, amount in commit.counts.items():
+            row.counters[name] = row.counters.get(name, 0) + amount
+
+    async def delete(self, kind: str, space_id: str, /) -> None:
+        """Remove all that is kept of a space, its dead letters too."""
+        self._rows.pop((kind, space_id), None)
+        mine = [key for key, one in self._letters.items() if (one.space.kind, one.space.id) == (kind, space_id)]
+        for key in mine:
+            del self._letters[key]
+
+    def rows(self, kind: str, *, after: str = "", limit: int = 100) -> list[Row]:
+        """Return rows of a kind in the order of their ids."""
+        ids = sorted(space_id for its_kind, space_id in self._rows if its_kind == kind)
+        first = bisect_right(ids, after) if after else 0
+        return [self._rows[kind, space_id] for space_id in ids[first : first + limit]]
+
+    def bury(self, letter: DeadLetter, /) -> int:
+        """Keep a dead letter, and no more than ten thousand of them."""
+        self._letters[letter.message.id] = letter
+        if len(self._letters) <= MOST_LETTERS:
+            return 0
+        self._letters.popitem(last=False)
+        return 1
+
+    def letters(self, kind: str | None, limit: int, /) -> list[DeadLetter]:
+        """Return dead letters, the oldest first."""
+        chosen = (one for one in self._letters.values() if kind is None or one.space.kind == kind)
+        return [letter for letter, _ in zip(chosen, range(limit), strict=False)]
+
+    def unbury(self, message_ids: Iterable[str], /) -> list[DeadLetter]:
+        """Take dead letters out and return them."""
+        return [self._letters.pop(key) for key in dict.fromkeys(message_ids) if key in self._letters]

@@ -1,0 +1,216 @@
+"""The choices a user makes, as frozen values that are checked where they are made."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import TYPE_CHECKING, final
+
+from attrs import field, frozen
+
+from supervisors import Backoff, RestartLimit, Wait, exponential_backoff
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from attrs import Attribute
+
+
+@final
+class WhenBusy(Enum):
+    """What a message from outside does when the space has anything accepted and not settled."""
+
+    ENQUEUE = "enqueue"
+    REFUSE = "refuse"
+    INTERRUPT = "interrupt"
+    LATEST = "latest"
+
+
+@final
+class Overflow(Enum):
+    """What a full mailbox does with one more message from outside."""
+
+    WAIT = "wait"
+    REFUSE = "refuse"
+    DROP_OLDEST = "drop_oldest"
+    DROP_NEWEST = "drop_newest"
+
+
+@final
+class WhenInterrupted(Enum):
+    """How a running turn ends when an interrupting message arrives."""
+
+    ROLL_BACK = "roll_back"
+    COMMIT = "commit"
+
+
+@final
+class WhenAbandoned(Enum):
+    """What becomes of a running turn whose asker or reader has left."""
+
+    FINISH = "finish"
+    CANCEL = "cancel"
+
+
+@final
+class Outcome(Enum):
+    """How an accepted message ended; each ends in exactly one."""
+
+    HANDLED = "handled"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    DISCARDED = "discarded"
+    RETURNED = "returned"
+
+
+@final
+class DiscardReason(Enum):
+    """Why a message was discarded."""
+
+    INTERRUPTED = "interrupted"
+    SUPERSEDED = "superseded"
+    OVERFLOW = "overflow"
+    DELETED = "deleted"
+
+
+@final
+class SpaceStatus(Enum):
+    """What a space is doing, as `info()` and listings show it."""
+
+    LIVE = "live"
+    BUSY = "busy"
+    BACKING_OFF = "backing_off"
+    SUSPENDED = "suspended"
+    QUARANTINED = "quarantined"
+    DRAINING = "draining"
+    PAUSED = "paused"
+    PASSIVE = "passive"
+    STOPPED = "stopped"
+
+
+def at_least(least: float, *, none: bool = False) -> Any:  # noqa: ANN401 (attrs types a validator by its field)
+    """Make a validator: a number not under `least`; `none` allows None as well."""
+
+    def check(_: object, attribute: Attribute[Any], value: object) -> None:
+        if none and value is None:
+            return
+        whole = attribute.type in {"int", "int | None"}
+        good = isinstance(value, int) if whole else isinstance(value, int | float)
+        if not good or isinstance(value, bool) or math.isnan(value) or value < least:  # type: ignore[arg-type,operator]
+            kind = "a whole number" if whole else "a number"
+            msg = f"{attribute.name} must be {kind} of at least {least:g}{' or None' if none else ''}, not {value!r}"
+            raise ValueError(msg)
+
+    return check
+
+
+def one_of(choices: type[Enum]) -> Any:  # noqa: ANN401
+    """Make a validator: a member of `choices`."""
+
+    def check(_: object, attribute: Attribute[Any], value: object) -> None:
+        if not isinstance(value, choices):
+            members = ", ".join(f"{choices.__name__}.{choice.name}" for choice in choices)
+            msg = f"{attribute.name} must be one of {members}, not {value!r}"
+            raise ValueError(msg)  # noqa: TRY004 (every refused option is a ValueError)
+
+    return check
+
+
+def _exceptions(_: object, attribute: Attribute[Any], value: object) -> None:
+    """Check a tuple of exception classes."""
+    if not isinstance(value, tuple) or not all(isinstance(one, type) and issubclass(one, Exception) for one in value):
+        msg = f"{attribute.name} must be a tuple of Exception classes, such as (ValueError,), not {value!r}"
+        raise ValueError(msg)
+
+
+def _exception_tuple(value: object) -> object:
+    """Take one exception class for a tuple of one."""
+    return (value,) if isinstance(value, type) else value
+
+
+def _wait(_: object, attribute: Attribute[Any], value: object) -> None:
+    if value is not None and not callable(value) and not isinstance(value, Backoff):
+        msg = f"{attribute.name} must be a tenacity wait object, a callable, a Backoff or None (at once), not {value!r}"
+        raise ValueError(msg)
+
+
+def _limit(_: object, attribute: Attribute[Any], value: object) -> None:
+    if not isinstance(value, RestartLimit):
+        msg = f"{attribute.name} must be a RestartLimit(restarts, period), not {value!r}"
+        raise ValueError(msg)  # noqa: TRY004
+
+
+@final
+@frozen
+class Retry:
+    """How often a step is tried, which errors are tried again, and how long to wait between (None: not at all)."""
+
+    attempts: int = field(default=3, validator=at_least(1))
+    wait: Wait | None = field(default=None, validator=_wait)
+    on: type[Exception] | tuple[type[Exception], ...] = field(
+        default=(Exception,), converter=_exception_tuple, validator=_exceptions
+    )
+
+
+@final
+@frozen
+class SpaceOptions:
+    """How the spaces of one actor class behave; times are in seconds.
+
+    Set it as the class attribute `options`. Sizes: `mailbox_capacity` counts waiting messages, the running one apart;
+    `dedupe_limit` remembered message ids; `feed_size` replayable events. `turn_timeout` cancels a turn, which counts as a crash;
+    `idle_timeout` is the quiet after which a space leaves memory (None: only when the bound on live spaces needs its
+    place). `restart_limit` and `backoff` are the space's own budget; over it the space is quarantined, and revived by
+    itself after `revive_after`. `throws` lists errors that reject a message instead of crashing the actor;
+    `max_attempts` is how often a message is tried before it fails. `shutdown` is the grace of background work.
+    """
+
+    mailbox_capacity: int = field(default=64, validator=at_least(1))
+    overflow: Overflow = field(default=Overflow.WAIT, validator=one_of(Overflow))
+    when_busy: WhenBusy = field(default=WhenBusy.ENQUEUE, validator=one_of(WhenBusy))
+    when_interrupted: WhenInterrupted = field(default=WhenInterrupted.ROLL_BACK, validator=one_of(WhenInterrupted))
+    when_abandoned: WhenAbandoned = field(default=WhenAbandoned.FINISH, validator=one_of(WhenAbandoned))
+    concurrency: int = field(default=1, validator=at_least(1))
+    idle_timeout: float | None = field(default=None, validator=at_least(0, none=True))
+    turn_timeout: float | None = field(default=None, validator=at_least(0, none=True))
+    stalled_after: float = field(default=30.0, validator=at_least(0))
+    restart_limit: RestartLimit = field(default=RestartLimit(5, 60.0), validator=_limit)
+    # One second is long enough for a dependency to come back from a reconnect, thirty keeps a person waiting no longer.
+    backoff: Wait | Backoff | None = field(factory=lambda: exponential_backoff(1.0, 30.0), validator=_wait)
+    throws: tuple[type[Exception], ...] = field(default=(), validator=_exceptions)
+    revive_after: float | None = field(default=None, validator=at_least(0, none=True))
+    max_attempts: int = field(default=1, validator=at_least(1))
+    max_recoveries: int = field(default=3, validator=at_least(0))
+    max_state_bytes: int | None = field(default=None, validator=at_least(1, none=True))
+    max_mailbox_bytes: int | None = field(default=None, validator=at_least(1, none=True))
+    dedupe_window: float = field(default=86_400.0, validator=at_least(0))
+    dedupe_limit: int = field(default=1000, validator=at_least(0))
+    max_history_entries: int | None = field(default=None, validator=at_least(1, none=True))
+    feed_size: int = field(default=100, validator=at_least(1))
+    shutdown: float = field(default=5.0, validator=at_least(0))
+
+
+@final
+@frozen
+class RuntimeConfig:
+    """The bounds of one runtime: live spaces, turns at once (None: no bound), seconds a drain may take by default."""
+
+    max_live_spaces: int = field(default=10_000, validator=at_least(1))
+    max_turns: int | None = field(default=None, validator=at_least(1, none=True))
+    drain_timeout: float = field(default=30.0, validator=at_least(0))
+
+    @classmethod
+    def small(cls) -> RuntimeConfig:
+        """For development, or a bot for a few friends: 1,000 live spaces, 20 turns at once."""
+        return cls(max_live_spaces=1_000, max_turns=20)
+
+    @classmethod
+    def medium(cls) -> RuntimeConfig:
+        """For one service on an ordinary machine: 10,000 live spaces, 200 turns at once."""
+        return cls(max_live_spaces=10_000, max_turns=200)
+
+    @classmethod
+    def large(cls) -> RuntimeConfig:
+        """For a machine of its own: 100,000 live spaces, 2,000 turns at once."""
+        return cls(max_live_spaces=100_000, max_turns=2_000, drain_timeout=60.0)

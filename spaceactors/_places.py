@@ -1,0 +1,171 @@
+"""Places for live spaces: how many there are, who gets the next one, and which idle space leaves for it.
+
+Sync: a space that comes to rest, ends or is created calls in, and what follows happens at once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from heapq import heapify, heappop
+from typing import TYPE_CHECKING, Any, final
+
+from outcome import Error
+from trio.lowlevel import reschedule
+
+from spaceactors import _life as life
+from spaceactors._errors import NotAccepted
+from spaceactors._space import Source
+
+if TYPE_CHECKING:
+    from trio.lowlevel import Task
+
+    from spaceactors._handle import SpaceHandle
+    from spaceactors._message import Message
+    from spaceactors._hub import Hub
+    from spaceactors._space import Space
+
+
+@final
+class Places:
+    """The bound on live spaces. Quarantined spaces have no place: they run nothing."""
+
+    __slots__ = ("_bound", "_candidates", "_held_back", "_line", "_runtime", "_taken")
+
+    def __init__(self, runtime: Hub, bound: int) -> None:
+        self._runtime = runtime
+        self._bound = bound
+        self._taken = 0
+        # Spaces with accepted messages whose activation waits for a place.
+        self._held_back: deque[Space] = deque()
+        # Messages that wait outside for a place for their space, by space, in the order of arrival.
+        self._line: OrderedDict[tuple[str, str], list[tuple[SpaceHandle[Any], Message, Task | None]]] = OrderedDict()
+        # Idle spaces by the time since when, as of the last look; entries may be out of date.
+        self._candidates: list[tuple[float, int, Space]] = []
+
+    @property
+    def taken(self) -> int:
+        """How many places are taken."""
+        return self._taken
+
+    def free(self) -> bool:
+        """Tell whether there is a place, after letting the longest idle space go if need be."""
+        return self._taken < self._bound or (not self._held_back and not self._line and self._evict())
+
+    def take(self, space: Space) -> None:
+        """Give a new space its place and start it, or hold it back until there is one."""
+        if self.free():
+            self.take_over_bound(space)
+        else:
+            self._held_back.append(space)
+
+    def take_over_bound(self, space: Space) -> None:
+        """Give a space a place whether there is one or not: an open turn waits for it, or somebody revived it."""
+        if not space.has_place:
+            space.has_place = True
+            self._taken += 1
+        if not space.workers and not space.gone:
+            self._runtime.start_workers(space)
+
+    def leave(self, space: Space) -> None:
+        """Take the place back."""
+        if space.has_place:
+            space.has_place = False
+            self._taken -= 1
+        self._admit()
+
+    # ---- the line outside
+
+    def line_up(self, handle: SpaceHandle[Any], message: Message, task: Task | None) -> None:
+        """Have a message wait until there is a place for its space."""
+        self._line.setdefault(handle.key, []).append((handle, message, task))
+
+    def leave_line(self, handle: SpaceHandle[Any], message: Message) -> bool:
+        """Take a message out of the line; tell whether it was there."""
+        entries = self._line.get(handle.key, [])
+        kept = [entry for entry in entries if entry[1] is not message]
+        if len(kept) == len(entries):
+            return False
+        if kept:
+            self._line[handle.key] = kept
+        else:
+            del self._line[handle.key]
+        return True
+
+    def turn_away(self, refusal: type[NotAccepted], text: str) -> None:
+        """Refuse all who wait: the runtime closes."""
+        line, self._line = self._line, OrderedDict()
+        for entries in line.values():
+            for handle, message, task in entries:
+                _wake(message, task, refusal(text, space=handle, message=message))
+
+    def arrived(self, space: Space) -> None:
+        """Let those in who waited for a space that is there now."""
+        for _, message, task in self._line.pop((space.kind.name, space.id), ()):
+            try:
+                accepted = space.offer(message, Source.OUTSIDE, task, may_wait=True)
+            except NotAccepted as error:
+                _wake(message, task, error)
+            else:
+                if accepted and task is not None:
+                    reschedule(task)
+
+    # ---- idle spaces
+
+    def resting(self, space: Space) -> None:
+        """Take note that a space has nothing to do; it goes if its place is wanted, or later if it stays idle."""
+        space.idle_at = space.clock.now
+        after = space.options.idle_timeout
+        if after is not None and space.idle_alarm is None:
+            space.idle_alarm = self._runtime.keeper.set(space.idle_at + after, lambda: self._idle_due(space))
+        if (self._held_back or self._line) and space.idle:
+            self._let_go(space)
+
+    def _idle_due(self, space: Space) -> None:
+        space.idle_alarm = None
+        after = space.options.idle_timeout
+        if space.gone or after is None or not space.idle:
+            return  # it comes to rest again, and is noted then
+        if space.idle_at + after > space.clock.now:
+            space.idle_alarm = self._runtime.keeper.set(space.idle_at + after, lambda: self._idle_due(space))
+        else:
+            life.ask_to_passivate(space)
+
+    def _evict(self) -> bool:
+        """Let the longest idle space go; tell whether there was one."""
+        for _ in range(2):
+            while self._candidates:
+                idle_at, _, space = heappop(self._candidates)
+                if not space.gone and space.has_place and space.idle and space.idle_at == idle_at:
+                    self._let_go(space)
+                    return True
+            idle = (one for one in self._runtime.live.values() if one.has_place and one.idle and one.parked)
+            self._candidates = [(space.idle_at, number, space) for number, space in enumerate(idle)]
+            heapify(self._candidates)
+        return False
+
+    def _let_go(self, space: Space) -> None:
+        """Have an idle space leave; its place is free from now on."""
+        if "on_stop" in space.kind.hooks or space.background:
+            life.ask_to_passivate(space)
+            self.leave(space)
+        else:
+            self._runtime.passivated(space)
+
+    def _admit(self) -> None:
+        """Give free places to those who wait: accepted messages first."""
+        while self._taken < self._bound and (self._held_back or self._line):
+            if self._held_back:
+                space = self._held_back.popleft()
+                if not space.gone:
+                    self.take_over_bound(space)
+                continue
+            handle = next(iter(self._line.values()))[0][0]
+            self._runtime.activate(handle)
+
+
+def _wake(message: Message, task: Task | None, error: NotAccepted) -> None:
+    """Tell a refusal to whoever waits with a message."""
+    waiter = task or message.waiter
+    message.waiter = None
+    if waiter is not None:
+        reschedule(waiter, Error(error))

@@ -1,0 +1,175 @@
+"""What a runtime is doing, as frozen data: the ledger, the spaces, the times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003 (attrs resolves it)
+from math import log2
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, final
+
+from attrs import define, field, frozen
+
+from spaceactors._options import Outcome, SpaceStatus
+from spaceactors._space import OUTCOMES
+
+if TYPE_CHECKING:
+    from spaceactors._hub import Hub
+    from spaceactors._space import Space
+
+
+@final
+@frozen
+class Ledger:
+    """Law 2 in figures: `accepted == sum(outcomes.values()) + pending`, at every moment."""
+
+    accepted: int
+    outcomes: Mapping[Outcome, int]
+    pending: int
+
+
+@final
+@frozen
+class SpaceInfo:
+    """What one space is doing; `depth` counts waiting messages, `restarts` those of this activation."""
+
+    id: str
+    kind: str
+    status: SpaceStatus
+    depth: int
+    restarts: int
+    last_error: BaseException | None
+
+
+@final
+@frozen
+class SpaceFigures:
+    """One live space in figures; times in seconds, `last_progress` since a turn last ended."""
+
+    id: str
+    kind: str
+    status: SpaceStatus
+    depth: int
+    oldest_age: float
+    last_progress: float
+    restarts: int
+    incarnation: int
+    ledger: Ledger
+    counters: Mapping[str, float]
+
+
+@final
+@frozen
+class Times:
+    """How long something took: count, mean, greatest, and a quantile from buckets a quarter of a doubling wide."""
+
+    count: int
+    mean: float
+    greatest: float
+    p50: float
+    p95: float
+    p99: float
+
+
+@final
+@frozen
+class Snapshot:
+    """A runtime at one moment: `ledger` in total, live spaces one by one, waiting and handling times of messages."""
+
+    ledger: Ledger
+    live: int
+    spaces: tuple[SpaceFigures, ...]
+    waiting: Times
+    handling: Times
+
+
+# Buckets from a microsecond on, four to a doubling: a quantile is off by at most a fifth.
+_LEAST = 1e-6
+_PER_DOUBLING = 4
+_BUCKETS = 160
+
+
+@final
+@define(eq=False)
+class Stopwatch:
+    """Collects durations in a bounded place."""
+
+    count: int = 0
+    total: float = 0.0
+    greatest: float = 0.0
+    buckets: list[int] = field(factory=lambda: [0] * _BUCKETS)
+
+    def note(self, seconds: float) -> None:
+        """Count one duration."""
+        self.count += 1
+        self.total += seconds
+        self.greatest = max(self.greatest, seconds)
+        number = int(log2(seconds / _LEAST) * _PER_DOUBLING) + 1 if seconds > _LEAST else 0
+        self.buckets[min(number, _BUCKETS - 1)] += 1
+
+    def quantile(self, share: float) -> float:
+        """Return the duration that `share` of all do not exceed."""
+        rank, seen = share * self.count, 0
+        for number, held in enumerate(self.buckets):
+            seen += held
+            if held and seen >= rank:
+                return min(_LEAST * 2 ** (number / _PER_DOUBLING), self.greatest) if number else 0.0
+        return 0.0
+
+    def read(self, quick: int) -> Times:
+        """Return the figures, with `quick` more durations that were shorter than a scheduler tick."""
+        every = Stopwatch(self.count + quick, self.total, self.greatest, [self.buckets[0] + quick, *self.buckets[1:]])
+        mean = every.total / every.count if every.count else 0.0
+        quantiles = (every.quantile(0.5), every.quantile(0.95), every.quantile(0.99))
+        return Times(every.count, mean, every.greatest, *quantiles)
+
+
+def status_of(space: Space) -> SpaceStatus:
+    """Return what a live space is doing; the first that is true."""
+    table = (
+        (space.ending is not None, SpaceStatus.DRAINING),
+        (space.quarantined, SpaceStatus.QUARANTINED),
+        (space.asleep is not None, SpaceStatus.SUSPENDED),
+        (space.backing_off or space.failure is not None, SpaceStatus.BACKING_OFF),
+        (space.paused, SpaceStatus.PAUSED),
+        (space.busy, SpaceStatus.BUSY),
+    )
+    return next((status for holds, status in table if holds), SpaceStatus.LIVE)
+
+
+def ledger_of(accepted: int, outcomes: list[int], pending: int) -> Ledger:
+    """Return a ledger as data."""
+    return Ledger(accepted, MappingProxyType(dict(zip(OUTCOMES, outcomes, strict=True))), pending)
+
+
+def figures_of(space: Space, now: float) -> SpaceFigures:
+    """Return a live space in figures."""
+    oldest = min([message.at for message in space.mailbox], default=now)
+    return SpaceFigures(
+        id=space.id,
+        kind=space.kind.name,
+        status=status_of(space),
+        depth=len(space.mailbox),
+        oldest_age=now - oldest,
+        last_progress=now - space.progress_at,
+        restarts=space.restarts,
+        incarnation=space.incarnation,
+        ledger=ledger_of(space.accepted, space.outcomes, space.pending),
+        counters=MappingProxyType(dict(space.row.counters)),
+    )
+
+
+def take(runtime: Hub) -> Snapshot:
+    """Take a snapshot; sync, so all of it belongs to one moment."""
+    spaces = list(runtime.live.values())
+    accepted = runtime.folded_accepted + sum(space.accepted for space in spaces)
+    outcomes = [sum(column) for column in zip(runtime.folded_outcomes, *(one.outcomes for one in spaces), strict=True)]
+    pending = sum(space.pending for space in spaces)
+    now = runtime.clock.exactly()
+    settled = sum(outcomes)
+    return Snapshot(
+        ledger=ledger_of(accepted, outcomes, pending),
+        live=len(spaces),
+        spaces=tuple(figures_of(space, now) for space in spaces),
+        waiting=runtime.waiting_times.read(max(settled - runtime.waiting_times.count, 0)),
+        handling=runtime.handling_times.read(max(settled - runtime.handling_times.count, 0)),
+    )

@@ -1,0 +1,152 @@
+"""The store port: what the runtime keeps of its spaces, and through which calls.
+
+A turn ends in one `Commit`. A store takes it whole or not at all; the worker awaits `commit` and publishes afterwards.
+The memory store's methods never really wait. A durable store implements the same port, and the worker stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final
+
+from attrs import define, field, frozen
+
+from spaceactors._options import Outcome  # noqa: TC001 (attrs resolves it)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from spaceactors._actor import Actor
+    from spaceactors._dead_letters import DeadLetter
+    from spaceactors._feed import Feed
+    from spaceactors._handle import SpaceHandle
+    from spaceactors._message import Message
+    from spaceactors._timers import Timer
+
+S = TypeVar("S")
+
+
+@final
+@frozen
+class Entry:
+    """One entry of a space's history; positions are counted from 1 and never used again."""
+
+    position: int
+    at: datetime
+    value: Any
+
+
+@final
+@define(eq=False)
+class Known:
+    """A settled message whose id is remembered, with what its asker got."""
+
+    message: Message
+    outcome: Outcome
+    # The reply if handled, the `Rejected` if rejected.
+    result: Any
+    # When it was settled, in seconds of Trio's clock.
+    at: float
+
+
+@final
+@define(eq=False)
+class Row:
+    """What a store keeps of one space."""
+
+    kind: str
+    id: str
+    # The committed state and how often it was committed; version 0 is the actor's first state.
+    state: Any
+    version: int = 0
+    # The lane, fixed by the first message.
+    group: str | None = None
+    # The kept entries, oldest first, and the position of the next.
+    entries: list[Entry] = field(factory=list[Entry])
+    next_position: int = 1
+    # Settled ids that are remembered, the longest known first.
+    known: OrderedDict[str, Known] = field(factory=OrderedDict[str, Known])
+    timers: dict[str, Timer] = field(factory=dict[str, "Timer"])
+    # Replayable events; made with the first of them.
+    feed: Feed | None = None
+    counters: dict[str, float] = field(factory=dict[str, float])
+    # Whether the last activation was stopped or killed, for listings.
+    stopped: bool = False
+
+
+@final
+@define(eq=False)
+class Commit:
+    """What one turn did, to be kept whole or not at all."""
+
+    # The version that the turn read: the commit is refused if it is no longer the row's.
+    version: int
+    state: Any
+    # Whether the turn assigned a state.
+    changed: bool
+    message: Message | None
+    entries: list[Entry]
+    timers: dict[str, Timer | None]
+    counts: dict[str, float]
+    # At most so many entries are kept.
+    max_entries: int | None = None
+
+
+class VersionLost(Exception):  # noqa: N818 (a signal to the worker, no error of anybody)
+    """Somebody else updated the row: the turn must run again on what is there now."""
+
+
+class Store(Protocol):
+    """What a store must do; `spaceactors.MemoryStore` is the plainest one.
+
+    You pass a store to `open_runtime(store=...)` and use `update` to change a state from outside an actor.
+    """
+
+    # Whether a message counts as accepted, and a turn as settled, only when the store has written it.
+    durable: bool
+
+    async def update(self, space: SpaceHandle[Actor[S]], change: Callable[[S], S], /) -> int:
+        """Change a space's committed state from outside; return the new version.
+
+        A turn that is running meanwhile runs again on the new state, and no attempt is counted.
+        """
+        ...
+
+    def find(self, kind: str, space_id: str, /) -> Row | None:
+        """Return a space's row if the store knows the space."""
+        ...
+
+    def create(self, kind: str, space_id: str, state: object, group: str | None, /) -> Row:
+        """Begin a space's row."""
+        ...
+
+    async def commit(self, row: Row, commit: Commit, /) -> None:
+        """Keep what a turn did, whole or not at all.
+
+        Raises:
+            VersionLost: the row has another version than the turn read.
+            StoreError: it cannot be kept now; nothing was.
+
+        """
+        ...
+
+    async def delete(self, kind: str, space_id: str, /) -> None:
+        """Remove all that is kept of a space."""
+        ...
+
+    def rows(self, kind: str, *, after: str = "", limit: int = 100) -> list[Row]:
+        """Return rows of a kind in the order of their ids."""
+        ...
+
+    def bury(self, letter: DeadLetter, /) -> int:
+        """Keep a dead letter; return how many older ones were pushed out."""
+        ...
+
+    def letters(self, kind: str | None, limit: int, /) -> list[DeadLetter]:
+        """Return dead letters, the oldest first."""
+        ...
+
+    def unbury(self, message_ids: Iterable[str], /) -> list[DeadLetter]:
+        """Take dead letters out and return them."""
+        ...

@@ -1,0 +1,171 @@
+"""Questions that turns ask the world outside, and their answers.
+
+A turn that suspends ends its try; its message sleeps, holding nothing. When the answer is there the handler runs from
+its beginning, and every finished step and answer is given back from the message's journal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, final
+
+import trio
+from attrs import define, frozen
+
+from spaceactors._errors import OutsideTurn, SuspensionClosed, SuspensionExpired
+from spaceactors._options import DiscardReason
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from spaceactors._actor import Actor
+    from spaceactors._handle import SpaceHandle
+    from spaceactors._keeper import Alarm
+    from spaceactors._message import Message
+    from spaceactors._hub import Hub
+    from spaceactors._space import Space
+    from spaceactors._worker import Worker
+
+
+@final
+class Suspended(BaseException):  # noqa: N818 (no error: it must pass `except Exception` in a handler)
+    """Ends a try of a turn that waits for an answer."""
+
+    def __init__(self, asked: _Asked) -> None:
+        super().__init__(asked.shown.id)
+        self.asked = asked
+
+
+@final
+@frozen
+class Suspension:
+    """An open question: answer it with `runtime.suspensions.answer(id, value)`."""
+
+    id: str
+    space: SpaceHandle[Any]
+    name: str
+    question: Any
+    expires_at: datetime | None
+
+
+@final
+@define(eq=False)
+class _Asked:
+    """An open question with what is needed to go on."""
+
+    shown: Suspension
+    space: Space
+    message: Message
+    # Under which name the journal keeps the answer.
+    key: str
+    answer: type[Any]
+    timeout: float | None
+    # What is answered when the time is over; a `SuspensionExpired` is raised.
+    default: Any
+    alarm: Alarm | None = None
+
+
+@final
+class Suspensions:
+    """The open questions of a runtime: `runtime.suspensions`."""
+
+    __slots__ = ("_open", "_runtime")
+
+    def __init__(self, runtime: Hub) -> None:
+        self._runtime = runtime
+        self._open: dict[str, _Asked] = {}
+
+    async def list(self, *, actor: type[Actor[Any]] | None = None, limit: int = 100) -> list[Suspension]:
+        """Return open questions, the oldest first, of one actor class or of all."""
+        await trio.lowlevel.checkpoint()
+        kind = None if actor is None else self._runtime.kind_of(actor).name
+        chosen = [one.shown for one in self._open.values() if kind is None or one.shown.space.kind == kind]
+        return chosen[:limit]
+
+    async def answer(self, suspension_id: str, value: object, /) -> None:
+        """Answer a question, once; its turn goes on before anything else of its space.
+
+        Raises:
+            SuspensionClosed: it was answered already, expired, or was never asked.
+            TypeError: the answer is not of the type that the question asked for.
+
+        """
+        await trio.lowlevel.checkpoint()
+        asked = self._open.get(suspension_id)
+        if asked is None:
+            msg = f"there is no open question {suspension_id!r}: it was answered, expired, or was never asked"
+            raise SuspensionClosed(msg)
+        if isinstance(asked.answer, type) and not isinstance(value, asked.answer):
+            msg = f"the answer to {asked.shown.name!r} must be a {asked.answer.__name__}, not {value!r}"
+            raise TypeError(msg)
+        self._resume(asked, value)
+
+    # ---- for the turn
+
+    def answer_or_suspend(  # noqa: PLR0913 (what `Actor.suspend` takes)
+        self, worker: Worker, name: str, question: object, answer: type[Any], timeout: float | None, default: object
+    ) -> Any:  # noqa: ANN401
+        """Return the recorded answer, or end this try of the turn."""
+        from spaceactors._acting import MISSING  # noqa: PLC0415 (only a mark)
+
+        message, space = worker.message, worker.space
+        if message is None or (message.extra is not None and message.extra.reader is not None):
+            msg = f"{space.name} can suspend only in a handler that answers an `ask` or a `send`, not in a hook or a stream"
+            raise OutsideTurn(msg, space=space.handle)
+        number = worker.record.named[f"?{name}"] = worker.record.named.get(f"?{name}", 0) + 1
+        key = f"?{name}#{number}"
+        journal = message.rare().journal
+        if key in journal:
+            value = journal[key]
+            if isinstance(value, SuspensionExpired):
+                raise value
+            return value
+        if default is MISSING:
+            default = SuspensionExpired(f"nobody answered {name!r} in time", space=space.handle, message=message)
+        until = None if timeout is None else space.clock.date(space.clock.now + timeout)
+        shown = Suspension(f"{message.id}/{name}/{number}", space.handle, name, question, until)
+        raise Suspended(_Asked(shown, space, message, key, answer, timeout, default))
+
+    def suspended(self, message: Message, asked: _Asked) -> None:
+        """Put a message to sleep whose try has ended with a question."""
+        message.attempts -= 1
+        space = asked.space
+        space.asleep = message
+        self._open[asked.shown.id] = asked
+        if asked.timeout is not None:
+            at = space.clock.now + asked.timeout
+            asked.alarm = self._runtime.keeper.set(at, lambda: self._resume(asked, asked.default))
+        space.attention = True
+
+    def _resume(self, asked: _Asked, value: object) -> None:
+        self._close(asked)
+        asked.message.rare().journal[asked.key] = value
+        asked.space.asleep = None
+        asked.space.put_back(asked.message)
+        asked.space.wake()
+
+    def _close(self, asked: _Asked) -> None:
+        del self._open[asked.shown.id]
+        if asked.alarm is not None:
+            asked.alarm.cancel()
+
+    def _wake_up(self, space: Space) -> Message | None:
+        """Close the question of a space, and return the message that asked it."""
+        message, space.asleep = space.asleep, None
+        for asked in [one for one in self._open.values() if one.message is message]:
+            self._close(asked)
+        return message
+
+    def interrupt(self, space: Space) -> None:
+        """Discard the suspended turn of a space that is interrupted."""
+        if space.asleep is not None:
+            message = self._wake_up(space)
+            if message is not None:
+                space.discard(message, DiscardReason.INTERRUPTED)
+            space.wake()
+
+    def drop(self, space: Space) -> None:
+        """Return the suspended turn of a space that ends."""
+        if space.asleep is not None:
+            message = self._wake_up(space)
+            if message is not None:
+                space.give_back(message)

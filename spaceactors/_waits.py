@@ -1,0 +1,71 @@
+"""Who waits for whom, and whether one more wait would close a ring.
+
+Pure: walks over what is there and changes nothing. A space is waited for until its open turns are over; an open turn
+waits for the spaces that it has asked; a space that holds its next turn back waits for the spaces over capacity.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from attrs import define
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from spaceactors._message import Message
+    from spaceactors._space import Space
+    from spaceactors._worker import Worker
+
+
+@final
+@define(eq=False)
+class Wait:
+    """One wait of a turn: for the answer to `message` from `space`, or (None) for the end of the space."""
+
+    space: Space
+    message: Message | None
+    over: bool = False
+
+
+def targets(worker: Worker) -> Iterator[Space]:
+    """Return the spaces that an open turn waits for."""
+    return (wait.space for wait in worker.waits if not wait.over)
+
+
+def blockers(space: Space) -> list[Worker]:
+    """Return the open turns that must end before a new message of `space` has its turn."""
+    turns = [worker for worker in space.workers if worker.open]
+    # With several turns at once one free worker is enough.
+    return turns if len(turns) >= space.options.concurrency else []
+
+
+def ring(target: Space, goal: Worker) -> tuple[Space, ...] | None:
+    """Return the spaces from `target` to the one of the turn `goal`, if waiting for `target` would wait for `goal`."""
+    seen: set[int] = set()
+    trail: list[tuple[Space, tuple[Space, ...]]] = [(target, (target,))]
+    while trail:
+        space, path = trail.pop()
+        if id(space) in seen:
+            continue
+        seen.add(id(space))
+        turns = blockers(space)
+        if goal in turns:
+            return path
+        following = [further for worker in turns for further in targets(worker)]
+        trail.extend((further, (*path, further)) for further in (*following, *space.held_by))
+    return None
+
+
+def needed(worker: Worker) -> set[Space]:
+    """Return the spaces whose turns an open turn needs for its answers, however long the chain."""
+    found: set[Space] = set()
+    trail = list(targets(worker))
+    while trail:
+        space = trail.pop()
+        if space in found:
+            continue
+        found.add(space)
+        trail.extend(further for turn in space.workers if turn.open for further in targets(turn))
+        trail.extend(space.held_by)
+    return found

@@ -1,0 +1,448 @@
+"""The worker of a space: takes messages, runs turns, and brings the actor through its life. The async shell.
+
+What to do next is decided in `_decide.py`, what a failure means too; the state is the space's. One cancel scope serves
+many turns, because one per turn costs more than the rest of the turn, and is renewed after it was cancelled.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from math import inf
+from typing import TYPE_CHECKING, Any, final
+
+import trio
+from outcome import Value
+from trio.lowlevel import Abort, checkpoint, current_task, reschedule, wait_task_rescheduled
+
+from spaceactors import _life as life
+from spaceactors._decide import Judgement, Step, judge, only_leaf
+from spaceactors._errors import ActorCrashed, Reject, Rejected, TurnTimeout
+from spaceactors._options import DiscardReason, WhenAbandoned, WhenInterrupted
+from spaceactors._settle import commit
+from spaceactors._space import FAILED, HANDLED, REJECTED
+from spaceactors._store import VersionLost
+from spaceactors._suspensions import Suspended
+from spaceactors._turn import Cut, TurnRecord, descends, here
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from spaceactors._message import Message
+    from spaceactors._space import Space
+    from spaceactors._waits import Wait
+
+# A busy worker lets others run after so many turns: law 8.
+TURNS_AT_A_STRETCH = 64
+
+
+@final
+class Worker:
+    """One task that runs turns of a space; a space with `concurrency=n` has n, of which the first leads the life."""
+
+    __slots__ = ("_record", "background", "began", "cut", "leads", "message", "open", "returned", "scope", "space", "task", "waits")
+
+    def __init__(self, space: Space, *, leads: bool) -> None:
+        self.space = space
+        self.leads = leads
+        # A worker's code is a turn, not background work.
+        self.background = False
+        self.task: trio.lowlevel.Task | None = None
+        # The message of the running turn; a hook has none.
+        self.message: Message | None = None
+        # Whether a turn is running, and whether its handler has returned: then nothing cancels it.
+        self.open = False
+        self.returned = False
+        # When the running turn began, in seconds of Trio's clock.
+        self.began = 0.0
+        # What the running turn has done so far; None: nothing that must be kept.
+        self._record: TurnRecord | None = None
+        # The waits of the running turn.
+        self.waits: list[Wait] = []
+        self.scope = trio.CancelScope()
+        # Why the scope was cancelled, if somebody did; None: its deadline.
+        self.cut: Cut | None = None
+
+    # ---- the turn, as the code inside sees it
+
+    def in_turn(self) -> bool:
+        """Whether the calling task belongs to the open turn of this worker."""
+        if not self.open or self.returned or self.task is None:
+            return False
+        task = current_task()
+        return task is self.task or descends(task, self.task)
+
+    @property
+    def record(self) -> TurnRecord:
+        """What the running turn has done, made now if need be."""
+        if self._record is None:
+            self._record = TurnRecord()
+        return self._record
+
+    @property
+    def maybe_record(self) -> TurnRecord | None:
+        """What the running turn has done, if anything."""
+        return self._record
+
+    # ---- calls from elsewhere, all sync
+
+    def interrupt(self) -> None:
+        """End the running turn by its handler's rule."""
+        message = self.message
+        if message is None or self.returned:
+            return
+        if message.handler.when_interrupted is WhenInterrupted.ROLL_BACK:
+            self.cancel(Cut.INTERRUPTED)
+            return
+        self.record.interrupted = True
+        for scope in self.record.scopes:
+            scope.cancel()
+
+    def abandon(self, message: Message) -> None:
+        """Act on an asker or reader that left while its turn runs."""
+        if message is self.message and message.handler.when_abandoned is WhenAbandoned.CANCEL:
+            self.cancel(Cut.ABANDONED)
+
+    def cancel(self, cut: Cut) -> None:
+        """Cancel the running turn, unless it has returned."""
+        if self.open and not self.returned and self.cut is None:
+            self.cut = cut
+            self.space.attention = True
+            self.scope.cancel()
+
+    # ---- life
+
+    async def run(self) -> None:
+        """Work until the activation is over."""
+        self.task = current_task()
+        here.set(self)
+        if not self.leads:
+            await self._follow()
+            return
+        while await self._go_on():
+            pass
+
+    async def _go_on(self) -> bool:
+        """Do the next thing; tell whether there is one after it."""
+        space = self.space
+        if space.gone:
+            return False
+        step = life.decide(space)
+        if space.lane is not None and not self._lane_ready(step):
+            await self.park()
+            return True
+        match step:
+            case Step.WORK:
+                await self._work()
+            case Step.TURN:
+                await self._work(single=True)
+            case Step.WAIT:
+                await self.park()
+            case Step.START:
+                await self._alone(life.start)
+            case Step.RECOVER:
+                await self._alone(life.recover)
+            case Step.PASSIVATE:
+                return not await life.passivate(self)
+            case Step.END | Step.CUT:
+                await life.end(self)
+                return False
+        return True
+
+    async def _follow(self) -> None:
+        """Run turns while the leader keeps an actor alive."""
+        space = self.space
+        while not space.gone:
+            if space.attention or not space.mailbox:
+                await self.park()
+            else:
+                await self._work()
+                if space.attention:
+                    space.wake()  # the leader waits until no turn is open
+
+    async def _alone(self, act: Callable[[Worker], Coroutine[Any, Any, object]]) -> None:
+        """Do something that no turn may run beside."""
+        if self.space.open_turns:
+            await self.park()
+        else:
+            await act(self)
+
+    def _lane_ready(self, step: Step) -> bool:
+        """See to it that this space has its lane for what comes next."""
+        lane = self.space.lane
+        if lane is None:
+            return True
+        if step in {Step.TURN, Step.START}:
+            return lane.want(self.space)
+        lane.give_back(self.space)
+        return True
+
+    async def park(self) -> None:
+        """Sleep until somebody wakes the space."""
+        space = self.space
+        if self.leads and not space.mailbox:
+            space.runtime.places.resting(space)
+            if space.gone:
+                return
+        task = current_task()
+        space.parked.append(task)
+
+        def abort(_: object) -> Abort:
+            if task in space.parked:
+                space.parked.remove(task)
+            return Abort.SUCCEEDED
+
+        await wait_task_rescheduled(abort)
+
+    # ---- turns
+
+    async def _work(self, *, single: bool = False) -> None:
+        """Handle messages until something else wants attention, or a single one."""
+        if self.leads and not single:
+            self._clear_attention()
+        error: BaseException | None = None
+        try:
+            with trio.CancelScope() as self.scope:
+                await (self._one_turn() if single else self._turns())
+        except BaseException as raised:  # noqa: BLE001 (told apart below)
+            error = raised
+        if self.open:
+            self._cut_off(error)
+        elif error is not None:
+            raise error
+        self.cut = None
+
+    def _clear_attention(self) -> None:
+        """Go back to plain work, and have the followers do so too."""
+        space = self.space
+        space.attention = False
+        if space.mailbox and space.parked:
+            for task in space.parked:
+                reschedule(task)
+            space.parked.clear()
+
+    async def _turns(self) -> None:  # noqa: C901, PLR0912 (one loop on purpose)
+        """Handle what comes. This loop is the hot path: a turn without effects costs one call and its count."""
+        space = self.space
+        mailbox, outcomes, actor, clock = space.mailbox, space.outcomes, space.actor, space.clock
+        durable = space.runtime.store.durable
+        while True:
+            for _ in range(TURNS_AT_A_STRETCH):
+                if space.attention or self.cut is not None:
+                    return
+                if not mailbox:
+                    break
+                message = mailbox.popleft()
+                if space.line is not None or space.holds:
+                    space.place_freed()
+                handler = message.handler
+                if message.extra is not None or handler.watched or durable:
+                    await self._turn(message)
+                    if self.scope.cancel_called:
+                        return
+                    continue
+                self.message = message
+                self.open = True
+                message.attempts += 1
+                began = clock.now
+                try:
+                    if message.kwargs:
+                        reply = await handler.function(actor, *message.args, **message.kwargs)
+                    else:
+                        reply = await handler.function(actor, *message.args)
+                except Exception as error:  # noqa: BLE001 (a handler may raise anything)
+                    self._failed(message, error)
+                    continue
+                # An extra that came meanwhile belongs to somebody else who waits for the same answer.
+                if space.dirty or self._record is not None or message.extra is not None:
+                    self.began = began
+                    await self._finish(message, reply)
+                    continue
+                outcomes[HANDLED] += 1
+                # Within one scheduler tick the clock's value is one and the same object.
+                if message.at is not clock.now:
+                    space.took(message, began)
+                waiter = message.waiter
+                if waiter is not None:
+                    message.waiter = None
+                    reschedule(waiter, Value(reply))
+                self.message = None
+                self.open = False
+            else:
+                await checkpoint()
+                continue
+            if space.ending is not None:
+                space.attention = True
+                return
+            if space.runtime.draining:
+                space.runtime.look_whether_quiet(space)
+            await self.park()
+
+    async def _one_turn(self) -> None:
+        space = self.space
+        if space.lane is not None:
+            space.lane.begin(self)
+        try:
+            if space.mailbox:
+                message = space.mailbox.popleft()
+                space.place_freed()
+                await self._turn(message)
+                await checkpoint()
+        finally:
+            if space.lane is not None:
+                space.lane.end(self)
+
+    async def _turn(self, message: Message) -> None:
+        """Run one message with everything that it may need."""
+        space = self.space
+        if message.extra is not None and not life.still_wanted(space, message):
+            return
+        self.message = message
+        self.open = True
+        message.attempts += 1
+        self.began = self.space.clock.now
+        try:
+            reply = await self._call(message)
+        except Exception as error:  # noqa: BLE001 (a handler may raise anything)
+            self._failed(message, error)
+            return
+        await self._finish(message, reply)
+
+    async def _finish(self, message: Message, reply: object) -> None:
+        """Commit a turn whose handler has returned: from here on nothing cancels it."""
+        self.returned = True
+        self.scope.deadline = inf
+        if await self._commit(message):
+            self.space.took(message, self.began)
+            self.space.settle(message, HANDLED, reply=reply)
+            self.close()
+
+    async def _call(self, message: Message) -> Any:  # noqa: ANN401 (whatever the handler returns)
+        handler = message.handler
+        async with AsyncExitStack() as held:
+            if handler.limit:
+                limits = self.space.runtime.limits
+                hold = limits.hold(*handler.limit, priority=message.priority, fair_key=self.space.name)
+                await held.enter_async_context(hold)
+            if handler.timeout is not None:
+                self.scope.deadline = trio.current_time() + handler.timeout
+            if handler.streams:
+                return await self._stream(message)
+            return await handler.function(self.space.actor, *message.args, **message.kwargs)
+
+    async def _stream(self, message: Message) -> None:
+        """Drive a streaming handler, and hand each item to the reader, if there is one."""
+        reader = None if message.extra is None else message.extra.reader
+        items = message.handler.function(self.space.actor, *message.args, **message.kwargs)
+        try:
+            async for item in items:
+                if reader is None:
+                    await checkpoint()
+                else:
+                    await reader.put(item)
+        finally:
+            with trio.CancelScope(shield=True):
+                await items.aclose()
+
+    async def _commit(self, message: Message | None) -> bool:
+        """Commit the turn; tell whether it is, or goes back because somebody else was faster."""
+        try:
+            await commit(self, message)
+        except VersionLost:
+            self._again(message, counted=False)
+            return False
+        except Exception as error:  # noqa: BLE001 (a store may raise anything)
+            self._failed(message, error)
+            return False
+        return True
+
+    # ---- how turns end otherwise
+
+    def close(self) -> None:
+        """Forget the turn: what it has not committed is as if it had never been."""
+        space = self.space
+        self._record = None
+        self.message = None
+        self.open = self.returned = False
+        self.scope.deadline = inf
+        space.working = space.row.state
+        space.version = space.row.version
+        space.dirty = False
+        if self.cut is not None:
+            space.attention = True
+
+    def _again(self, message: Message | None, *, counted: bool) -> None:
+        """Put the message back in its place for another try."""
+        if message is not None:
+            message.attempts -= not counted
+            self.space.put_back(message)
+        self.close()
+        self.space.attention = True
+
+    def _failed(self, message: Message | None, error: BaseException) -> None:
+        """Decide how a turn ends that raised."""
+        space = self.space
+        if message is None:
+            self.close()
+            life.failed(space, error, None)
+            return
+        attempts = message.attempts
+        most = attempts if _streamed(message) else message.handler.max_attempts
+        verdict = judge(error, message.handler.throws, attempts=attempts, most=most)
+        if verdict.again:
+            life.told_retry(space, message, error)
+            self._again(message, counted=True)
+        else:
+            self._settle_failed(message, error, rejected=verdict is Judgement.REJECTED)
+        if verdict.crash:
+            life.failed(space, error, message)
+
+    def _settle_failed(self, message: Message, error: BaseException, *, rejected: bool) -> None:
+        space = self.space
+        if rejected:
+            leaf = only_leaf(error)
+            refused = Rejected(leaf.reason if isinstance(leaf, Reject) else leaf, space=space.handle, message=message)
+            refused.__cause__ = error
+            space.settle(message, REJECTED, error=refused)
+            self.close()
+            return
+        crashed = ActorCrashed(f"{space.name} failed at {message!r}: {error!r}", space=space.handle, message=message)
+        crashed.__cause__ = error
+        space.settle(message, FAILED, error=crashed)
+        self.close()
+        space.runtime.bury(space, message, error)
+
+    def _cut_off(self, error: BaseException | None) -> None:
+        """End a turn that was cancelled; what it raised on its way out is told, or is a reason to end everything."""
+        space, message, cut = self.space, self.message, self.cut
+        leaf = None if error is None else only_leaf(error)
+        if isinstance(leaf, Suspended) and message is not None:
+            space.runtime.suspensions.suspended(message, leaf.asked)
+            self.close()
+            return
+        fatal = error is not None and not isinstance(error, Exception)
+        if cut is None and not fatal:
+            timeout = TurnTimeout(f"{space.name}: the turn took longer than it may")
+            timeout.__cause__ = error
+            self._failed(message, timeout)
+            return
+        self.close()
+        space.attention = True
+        if message is not None:
+            self._settle_cut(message, cut)
+        if fatal and error is not None:
+            raise error
+        if error is not None:
+            life.told_failure(space, error)
+
+    def _settle_cut(self, message: Message, cut: Cut | None) -> None:
+        space = self.space
+        if cut in {Cut.INTERRUPTED, Cut.ABANDONED}:
+            space.discard(message, DiscardReason.INTERRUPTED)
+            return
+        space.finished = False
+        space.give_back(message)
+
+
+def _streamed(message: Message) -> bool:
+    """Tell whether items of a stream were handed over already: then there is no second try."""
+    return message.extra is not None and message.extra.reader is not None and message.extra.reader.started

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib.metadata import version
+from typing import cast
 
 from cyclopts import App, CycloptsError
 
@@ -32,10 +33,25 @@ def make_app() -> App:
     return app
 
 
+def _call(arguments: list[str]) -> int:
+    try:
+        return make_app()(arguments) or 0
+    except BaseExceptionGroup as group:
+        raise _bare(group) from None
+
+
+def _bare(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one exception that nurseries have wrapped, or the group if there are several."""
+    if len(group.exceptions) > 1:
+        return group
+    error = group.exceptions[0]
+    return _bare(cast("BaseExceptionGroup[BaseException]", error)) if isinstance(error, BaseExceptionGroup) else error
+
+
 def run_app(arguments: list[str]) -> int:
     """Run one command and return the exit code."""
     try:
-        return make_app()(arguments) or 0
+        return _call(arguments)
     except CycloptsError:  # it has said why
         return UNUSABLE
     except UnusableArgument as problem:

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from spaceactors import HandlerInfo, Runtime, RuntimeConfig, SpaceError, handlers_of, open_runtime
+from spaceactors import HandlerInfo, Runtime, RuntimeConfig, SpaceError, handlers_of
 from spaceactors.cli._lines import LineCutter
 from spaceactors.cli._load import load_actor, load_deps
 from spaceactors.cli._report import milliseconds, plural
 from spaceactors.cli._results import HANDLED, Result, as_text, outcome_of, reason_of
-from spaceactors.cli._session import Job
+from spaceactors.cli._session import Job, open_job
 from spaceactors.cli._statistics import Statistics
 from spaceactors.cli._stops import Stops
 from spaceactors.cli._streams import Source, open_source
@@ -138,7 +138,7 @@ async def talk(job: Job, handler: HandlerInfo, source: Source, space: str) -> in
     async with trio.open_nursery() as helpers:
         await helpers.start(stops.watch)
         with stops.running:
-            async with open_runtime(job.actor, config=job.config, one_lane=job.one_lane, **job.deps) as runtime:
+            async with open_job(job) as runtime:
                 with stops.reading:
                     await converse(Talk(runtime, handler, console, space), source)
                 report = await runtime.drain()

@@ -64,15 +64,15 @@ def reason_of(error: SpaceError) -> Any:
     """What to tell about it: the reason given by the handler, the exception that crashed it, or the refusal."""
     match error:
         case Rejected(reason=Exception() as reason):
-            return _told(reason)
+            return told(reason)
         case Rejected():
             return error.reason
         case ActorCrashed(__cause__=Exception() as cause):
-            return _told(cause)
+            return told(cause)
         case BadCall():
             return str(error)
         case _:
-            return _told(error)
+            return told(error)
 
 
 def encode(result: Result) -> bytes:
@@ -99,7 +99,8 @@ def as_text(value: Any) -> str:
         return _text(value)
 
 
-def _told(error: BaseException) -> str:
+def told(error: BaseException) -> str:
+    """An exception in one line."""
     name, text = type(error).__name__, _text(error)
     return f"{name}: {text}" if text else name
 

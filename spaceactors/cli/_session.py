@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import trio
@@ -10,18 +11,19 @@ from attrs import define, field, frozen
 from spaceactors import DrainReport, RuntimeConfig, SpaceStarted, handlers_of, open_runtime
 from spaceactors.cli._intake import Intake
 from spaceactors.cli._lines import LineCutter, parse_line
+from spaceactors.cli._load import UnusableArgument
 from spaceactors.cli._progress import show_progress
-from spaceactors.cli._results import Result, encode
+from spaceactors.cli._results import Result, encode, told
 from spaceactors.cli._statistics import Statistics, Summary, summarize
 from spaceactors.cli._stops import Stops
 from spaceactors.cli._streams import OutputFailed, Source, write
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from rich.console import Console
 
-    from spaceactors import Actor
+    from spaceactors import Actor, Runtime
 
 RESULTS_WAITING = 100  # for the writer: enough to write many at once, few enough to hold askers back behind a slow disk
 
@@ -48,7 +50,7 @@ class Session:
     statistics: Statistics = field(factory=Statistics)
     intake: Intake | None = None  # as soon as the runtime is open
     report: DrainReport | None = None  # what the runtime says about its end
-    problem: Exception | None = None  # the output failed, or the runtime could not open: everything stops
+    problem: OutputFailed | None = None  # from then on nothing is written, and everything stops
     restarts: int = 0
 
     @property
@@ -56,7 +58,7 @@ class Session:
         """How many spaces have had a call."""
         return len(self.intake.spaces) if self.intake else 0
 
-    def give_up(self, problem: Exception) -> None:
+    def give_up(self, problem: OutputFailed) -> None:
         """Stop everything: the run has become useless."""
         self.problem = problem
         self.stops.reading.cancel()
@@ -89,13 +91,24 @@ async def run_session(session: Session, console: Console | None) -> Summary:
     )
 
 
+@asynccontextmanager
+async def open_job(job: Job) -> AsyncGenerator[Runtime[Any]]:
+    """Open the runtime; what goes wrong there (with the dependencies, mostly) is the command line's mistake."""
+    async with AsyncExitStack() as opened:
+        runtime = open_runtime(job.actor, config=job.config, one_lane=job.one_lane, **job.deps)
+        try:
+            running = await opened.enter_async_context(runtime)
+        except Exception as error:
+            raise UnusableArgument(f"the runtime cannot be opened: {told(error)}") from error
+        yield running
+
+
 async def serve(session: Session, results: trio.MemorySendChannel[Result]) -> None:
     """Open the runtime, hand it all lines, and wait until everyone who asked has heard the answer."""
     job = session.job
-    opened = open_runtime(job.actor, config=job.config, one_lane=job.one_lane, **job.deps)
     async with trio.open_nursery() as askers:
         with session.stops.running:
-            async with opened as runtime, runtime.events() as events, trio.open_nursery() as watchers:
+            async with open_job(job) as runtime, runtime.events() as events, trio.open_nursery() as watchers:
                 watchers.start_soon(count_restarts, session, events)
                 session.intake = Intake(runtime, handlers_of(job.actor), askers, results, job.in_flight)
                 with session.stops.reading:

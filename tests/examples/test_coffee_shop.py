@@ -90,7 +90,7 @@ def test_the_next_sentence_changes_the_order(first: str, correction: str, unders
 
 
 def test_an_order_is_read_back_and_confirmed_before_it_is_made() -> None:
-    said = ("a latte", "that's all", "yes")
+    said = ("a latte", "that’s all", "yes")
     taken, read_back, made = answers(*said)
     assert taken == "1 latte: $4.20. Is that all?"
     assert read_back == "So that is 1 latte: $4.20. Shall I make it?"

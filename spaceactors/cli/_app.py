@@ -42,10 +42,13 @@ def _call(arguments: list[str]) -> int:
 
 def _bare(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one exception that nurseries have wrapped, or the group if there are several."""
-    if len(group.exceptions) > 1:
-        return group
-    error = group.exceptions[0]
-    return _bare(cast("BaseExceptionGroup[BaseException]", error)) if isinstance(error, BaseExceptionGroup) else error
+    match group.exceptions:
+        case [BaseExceptionGroup() as inner]:
+            return _bare(cast("BaseExceptionGroup[BaseException]", inner))
+        case [error]:
+            return error
+        case _:
+            return group
 
 
 def run_app(arguments: list[str]) -> int:

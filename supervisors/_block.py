@@ -12,7 +12,7 @@ import trio
 from supervisors._decide import Stage, outcome_of
 from supervisors._drain import current_signal
 from supervisors._errors import ChildStartError, SupervisorClosed
-from supervisors._events import Broadcast, DrainBegan, DrainEnded, EventsMissed, SupervisorEvent
+from supervisors._events import Broadcast, ChildUnstoppable, DrainBegan, DrainEnded, EventsMissed, SupervisorEvent
 from supervisors._running import PATIENCE, Running, Stopper
 from supervisors._signals import watch_signals
 
@@ -76,8 +76,9 @@ class Block:
         self._context = copy_context()
         # The signal of the child in which this block was opened, if any.
         self.signal: DrainSignal | None = current_signal()
-        self.stopper = Stopper(self.start_soon, self._on_stuck)
-        self.on_stuck: Callable[[Running, float], None] = lambda _running, _seconds: None
+        around = None if self.signal is None else self.signal.owner
+        pulse = around.stopper.pulse if isinstance(around, Block) else None
+        self.stopper: Stopper = Stopper(self.start_soon, self._on_stuck, pulse)
         self._nursery: trio.Nursery | None = None
         self._body = trio.CancelScope()
         # Whose task the body is.
@@ -113,7 +114,7 @@ class Block:
             self.events.publish(make(self.name, trio.current_time(), *args))
 
     def _on_stuck(self, running: Running, seconds: float) -> None:
-        self.on_stuck(running, seconds)
+        self.publish(ChildUnstoppable, running.name, running.number, seconds)
 
     @property
     def closing(self) -> bool:
@@ -192,7 +193,7 @@ class Block:
     async def _wait_body(self) -> None:
         # The body is the youngest child: it is gone first, unless it was not told to go.
         if self._body.cancel_called:
-            with trio.move_on_after(PATIENCE):
+            with trio.CancelScope(deadline=min(trio.current_time() + PATIENCE, self._overall.deadline)):
                 await self._body_gone.wait()
 
     # ---- calls
@@ -225,6 +226,8 @@ class Block:
             await self._closed.wait()
         finally:
             self._body_waits = False
+            if not self._closed.is_set():
+                self._body_gone = trio.Event()
             if self._body_unwanted:
                 self._body.cancel()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, final
 
 import trio
@@ -10,7 +11,7 @@ from attrs import define, field, frozen
 
 from supervisors._decide import FORGET, Exit, ExitKind, Forget, Keep, Origin, after_exit
 from supervisors._errors import ChildNotStopped, ChildStartError, DuplicateChild, UnknownChild
-from supervisors._events import ChildCrashed, ChildFinished, ChildStarted, ChildStopped, ChildUnstoppable
+from supervisors._events import ChildCrashed, ChildFinished, ChildStarted, ChildStopped
 from supervisors._report import DrainReport
 from supervisors._running import Running, spin
 from supervisors._spec import ChildSpec, ChildStatus, ValueOf, run_plan
@@ -91,7 +92,9 @@ class Child:
 
     def verdict(self, kind: ExitKind, *, ready: bool) -> Forget | Keep | Again:
         """Decide what becomes of it after an incarnation has ended."""
-        return FORGET if self.abandoned else after_exit(self.spec.restart, self.origin, kind, ready=ready)
+        if self.abandoned and self.origin is Origin.FIRST:
+            return FORGET
+        return after_exit(self.spec.restart, self.origin, kind, ready=ready)
 
 
 def start_error(child: Child, exit_: Exit | None) -> ChildStartError:
@@ -115,16 +118,13 @@ class Children:
     # Those that ran when the closing began, for the report.
     closing: tuple[tuple[str, Running], ...] = ()
 
-    def __attrs_post_init__(self) -> None:
-        self.block.on_stuck = self._on_stuck
-
     # ---- looking
 
     def get(self, name: str) -> Child:
         try:
             return self.by_name[name]
         except KeyError:
-            known = ", ".join(map(repr, list(self.by_name)[:10])) or "none"
+            known = ", ".join(map(repr, islice(self.by_name, 10))) or "none"
             msg = f"{self.block.name!r} has no child {name!r} (it has: {known})"
             raise UnknownChild(msg) from None
 
@@ -169,10 +169,11 @@ class Children:
         child.nap = None
         child.origin = origin
         child.wanted = True
+        child.abandoned = False
         child.incarnation += 1
         child.restarts += origin is Origin.AUTOMATIC
         child.status = ChildStatus.STARTING
-        child.running = running = Running(self.block.signal, self.block)
+        child.running = running = Running(self.block.signal, self.block, name=child.name, number=child.incarnation)
         self.block.start_soon(self._live, child, running, name=f"{self.block.name}/{child.name}")
         return running
 
@@ -182,21 +183,21 @@ class Children:
         try:
             await running.wait_ready()
         except BaseException:
-            child.abandoned = origin is Origin.FIRST
-            self._abort(child, running)
-            with trio.CancelScope(shield=True):
-                await running.wait_settled()
+            child.abandoned = True
+            await self._abort(child, origin)
             raise
         if not running.ready:
             raise start_error(child, running.exit)
 
-    def _abort(self, child: Child, running: Running) -> None:
+    async def _abort(self, child: Child, origin: Origin) -> None:
+        # It may have become ready, and even have crashed and be restarting, since the call was cancelled.
         child.wanted = False
-        if child.running is running:
-            child.status = ChildStatus.STOPPING
+        running = self.ask(child)
+        if running is not None:
             self.block.stopper.cancel(running)
-        elif child.abandoned:
-            self.drop_nap(child)
+            with trio.CancelScope(shield=True):
+                await running.wait_settled()
+        elif origin is Origin.FIRST:
             self.forget(child)
 
     async def _live(self, child: Child, running: Running) -> None:
@@ -207,7 +208,7 @@ class Children:
         child.running = None
         if exit_.error is not None:
             child.last_error = exit_.error
-        self._tell_end(child, exit_)
+        self._tell_end(running, exit_)
         self.on_end(child, running, exit_)
         running.end()
 
@@ -226,15 +227,24 @@ class Children:
             child.status = ChildStatus.RUNNING
         child.budget.started(trio.current_time())
         if self.block.events.listened:
-            self.block.start_soon(self._tell_ready, child, running)
+            running.owed = True
+            if running.assumed:
+                self.block.start_soon(self._tell_ready_later, running)
+            else:
+                self._tell_ready(running)
 
-    async def _tell_ready(self, child: Child, running: Running) -> None:
+    async def _tell_ready_later(self, running: Running) -> None:
         # One pass later it is known whether the function has reached its first checkpoint.
-        if running.ready:
-            self.block.publish(ChildStarted, child.name, child.incarnation)
+        self._tell_ready(running)
 
-    def _tell_end(self, child: Child, exit_: Exit) -> None:
-        publish, name, number = self.block.publish, child.name, child.incarnation
+    def _tell_ready(self, running: Running) -> None:
+        if running.ready and running.owed:
+            running.owed = False
+            self.block.publish(ChildStarted, running.name, running.number)
+
+    def _tell_end(self, running: Running, exit_: Exit) -> None:
+        publish, name, number = self.block.publish, running.name, running.number
+        self._tell_ready(running)
         match exit_.kind:
             case ExitKind.FINISHED:
                 publish(ChildFinished, name, number)
@@ -302,18 +312,13 @@ class Children:
         for _, running in reversed(self.closing):
             if not running.ended and not running.stuck:
                 self.block.stopper.cancel(running)
-                await spin(running)
+                await spin(running, self.block.stopper.pulse)
 
     def cancel_all(self) -> None:
         """Cancel all at this moment."""
         for child in tuple(self.by_name.values()):
             if child.running is not None:
                 self.block.stopper.cancel(child.running)
-
-    def _on_stuck(self, running: Running, seconds: float) -> None:
-        for child in self.by_name.values():
-            if child.running is running:
-                self.block.publish(ChildUnstoppable, child.name, child.incarnation, seconds)
 
     def report(self, seconds: float, undone: Iterable[str] = ()) -> DrainReport:
         """Say what became of those that ran when the closing began; `undone` was cut off besides."""

@@ -118,6 +118,17 @@ def after_exit(restart: Restart, origin: Origin, kind: ExitKind, *, ready: bool 
             return AFTER_EXIT[restart, kind]
 
 
+def status_of(verdict: Forget | Keep | Again, kind: ExitKind) -> ChildStatus:
+    """Show a child that has ended, while what follows has still to be done."""
+    match verdict:
+        case Keep(status):
+            return status
+        case Again():
+            return ChildStatus.BACKING_OFF
+        case Forget():
+            return ChildStatus.FINISHED if kind is ExitKind.FINISHED else ChildStatus.FAILED
+
+
 def shuts_down(rule: AutoShutdown, kind: ExitKind, *, significant: bool, others_active: Iterable[bool]) -> bool:
     """Decide whether a child that ended for good takes the supervisor with it.
 

@@ -204,8 +204,8 @@ class Pool:
             self._block.die(exit_.error)
         elif self._block.closing:
             self._children.forget(child)
-        elif exit_.kind is ExitKind.FAILED_START and child.origin is Origin.MANUAL and not child.abandoned:
-            child.status = ChildStatus.QUARANTINED  # a failed revival
+        elif child.origin is Origin.MANUAL and (child.abandoned or exit_.kind is ExitKind.FAILED_START):
+            child.status = ChildStatus.QUARANTINED  # a revival that failed or was cancelled
         elif isinstance(verdict, Again):
             self._restart(child, exit_)
         else:
@@ -256,6 +256,7 @@ class Pool:
             for running in stopping:
                 if running is not None:
                     await running.wait_settled()
+        self._children.cancel_all()
         await self._children.cancel_rest()
 
     def cancel_children(self) -> None:

@@ -35,10 +35,11 @@ class Round:
         self._again = True
         self._scope = trio.CancelScope(shield=True)
         self._nap = trio.CancelScope()
+        self._promise()
 
     def covers(self, child: Child) -> bool:
         """Tell whether a child that ended now is started by this round anyway."""
-        return self._step is _Step.STOPPING and child in self._group
+        return self._step is _Step.STOPPING and child.wanted and child in self._group
 
     def begin_again(self, group: tuple[Child, ...], delay: float) -> None:
         """Restart `group`, and whoever of the old one is not up yet."""
@@ -47,7 +48,16 @@ class Round:
         self._group = max(self._group, group, key=len) if not_up else group
         self._delay = delay
         self._again = True
+        self._step = _Step.STOPPING
+        self._promise()
         self._scope.cancel()
+
+    def _promise(self) -> None:
+        # From now on all of the group come back, also those that had been stopped.
+        for child in self._group:
+            child.wanted = True
+            if child.running is None:
+                child.status = ChildStatus.BACKING_OFF
 
     def skip_wait(self, child: Child) -> bool:
         """End the backoff of the group for the sake of one of its children; tells whether there was one."""
@@ -72,8 +82,6 @@ class Round:
 
     async def _stop(self) -> None:
         self._step = _Step.STOPPING
-        for child in self._group:
-            child.wanted = True
         stopping = [child.running for child in self._group if child.running is not None]
         for child in reversed(self._group):
             running = self._children.ask(child)
@@ -84,8 +92,6 @@ class Round:
 
     async def _wait(self) -> None:
         self._step = _Step.WAITING
-        for child in self._present():
-            child.status = ChildStatus.BACKING_OFF
         if self._delay > 0:
             with trio.CancelScope() as self._nap:
                 await trio.sleep(self._delay)

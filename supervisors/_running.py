@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 # A child that has not ended so many seconds after its cancel is unstoppable, and told again after as many.
 PATIENCE = 1.0
-# Scheduler passes that something cancelled at a deadline gets to end, since time has run out.
+# Scheduler passes without any progress after which something cancelled at a deadline is left behind, and passes in all.
 PASSES = 50
+MOST_PASSES = 10_000
 
 
 def takes_task_status(run: Callable[..., object]) -> bool:
@@ -51,9 +52,13 @@ class Running:
         "_bell",
         "_on_ready",
         "asked",
+        "assumed",
         "cancel_at",
         "ended",
         "exit",
+        "name",
+        "number",
+        "owed",
         "ready",
         "scope",
         "signal",
@@ -61,12 +66,21 @@ class Running:
         "value",
     )
 
-    def __init__(self, parent: DrainSignal | None = None, owner: object = None) -> None:
+    def __init__(
+        self, parent: DrainSignal | None = None, owner: object = None, *, name: str = "", number: int = 1
+    ) -> None:
+        # Whose incarnation it is, and which.
+        self.name = name
+        self.number = number
         self.signal = DrainSignal(parent, owner)
         # Shielded: an outer cancellation reaches a child only through its supervisor, in order.
         self.scope = trio.CancelScope(shield=True)
         self.ready = False
         self.value: Any = None
+        # Whether it is ready by definition, and has yet to reach its first checkpoint.
+        self.assumed = False
+        # Whether the event that tells of its start has still to be told.
+        self.owed = False
         # Whether somebody wants it to end; how it ends is then no crash.
         self.asked = False
         # When it is cancelled; infinity while nobody wants that.
@@ -126,6 +140,7 @@ class Running:
         # Whoever waits for `ready` wakes in a later scheduler pass, when the function has reached its first checkpoint.
         # Trio clears `custom_sleep_data` when a task was rescheduled: still set at the end, there was no checkpoint.
         task = trio.lowlevel.current_task()
+        self.assumed = True
         self.started()
         task.custom_sleep_data = self
         try:
@@ -190,12 +205,25 @@ def _is_settled(running: Running) -> bool:
     return running.ended or running.stuck
 
 
-async def spin(running: Running) -> None:
-    """Let a cancelled incarnation end without letting time pass."""
-    for _ in range(PASSES):
-        if running.ended:
+@final
+class Pulse:
+    """Counts the steps of stopping in a whole tree: a sign that what is below goes on ending."""
+
+    __slots__ = ("beats",)
+
+    def __init__(self) -> None:
+        self.beats = 0
+
+
+async def spin(running: Running, pulse: Pulse) -> None:
+    """Let a cancelled incarnation end, as long as something happens, without letting time pass."""
+    idle, beats = 0, pulse.beats
+    for _ in range(MOST_PASSES):
+        if running.ended or idle > PASSES:
             return
         await trio.lowlevel.checkpoint()
+        idle = 0 if pulse.beats != beats else idle + 1
+        beats = pulse.beats
 
 
 @final
@@ -209,7 +237,9 @@ class Stopper:
         self,
         start_soon: Callable[[Callable[[], Awaitable[object]]], object],
         on_stuck: Callable[[Running, float], None],
+        pulse: Pulse | None = None,
     ) -> None:
+        self.pulse = Pulse() if pulse is None else pulse
         self._start_soon = start_soon
         self._on_stuck = on_stuck
         # Those being stopped, with the time when to look after them next.
@@ -235,11 +265,13 @@ class Stopper:
     def cut(self) -> None:
         """Cancel all that are being stopped, and give no grace to later ones."""
         self._cut = True
+        self.pulse.beats += 1
         for running in tuple(self._due):
             self.cancel(running)
 
     def ended(self, running: Running) -> None:
         """Take note that an incarnation has ended."""
+        self.pulse.beats += 1
         if self._due.pop(running, None) is not None and not self._due and self._nap is not None:
             self._nap.cancel()
 

@@ -10,7 +10,7 @@ import trio
 from supervisors._block import Block
 from supervisors._budget import Budget, GiveUp, Restarting, crashes_within
 from supervisors._children import Child, ChildCounts, ChildInfo, Children, start_error
-from supervisors._decide import Exit, ExitKind, Forget, Keep, Origin, Stage, group_of, shuts_down
+from supervisors._decide import Exit, ExitKind, Forget, Keep, Origin, Stage, group_of, shuts_down, status_of
 from supervisors._errors import ChildNotStopped, ChildStartError, DuplicateChild, RestartLimitExceeded
 from supervisors._events import AutoShutdownBegan, ChildRestarting, LimitExceeded
 from supervisors._phases import Shutdown
@@ -188,10 +188,10 @@ class Supervisor:
         """Handle the ends that came while children were starting."""
         early, self._early = self._early, []
         for child, exit_ in early:
-            if not self._block.closing:
-                self._settle(child, exit_, ready=True)
-            else:
+            if self._block.closing or not child.wanted:
                 self._put_down(child, exit_, ready=True)
+            elif child.running is None and self._children.by_name.get(child.name) is child:
+                self._settle(child, exit_, ready=True)
 
     def _check_restartable(self, child: Child) -> None:
         self._children.get(child.name)  # it may be gone since
@@ -226,18 +226,17 @@ class Supervisor:
             self._put_down(child, exit_, ready=running.ready)
         elif self._block.stage is Stage.OPENING and running.ready:
             self._early.append((child, exit_))
+            child.status = status_of(child.verdict(exit_.kind, ready=True), exit_.kind)
         else:
             self._settle(child, exit_, ready=running.ready)
 
     def _put_down(self, child: Child, exit_: Exit, *, ready: bool) -> None:
         # Nothing restarts any more: only the spec's fate is left to decide.
-        match child.verdict(exit_.kind, ready=ready):
-            case Forget():
-                self._children.forget(child)
-            case Keep(status):
-                child.status = status
-            case _:
-                child.status = ChildStatus.STOPPED
+        verdict = child.verdict(exit_.kind, ready=ready)
+        if isinstance(verdict, Forget):
+            self._children.forget(child)
+        else:
+            child.status = verdict.status if isinstance(verdict, Keep) else ChildStatus.STOPPED
 
     def _settle(self, child: Child, exit_: Exit, *, ready: bool) -> None:
         match child.verdict(exit_.kind, ready=ready):
@@ -245,7 +244,7 @@ class Supervisor:
                 self._children.forget(child)
                 self._consider_shutdown(child, exit_)
             case Keep(status):
-                child.status = status
+                child.status = ChildStatus.BACKING_OFF if self._comes_back(child) else status
                 self._consider_shutdown(child, exit_)
             case _:
                 self._restart(child, exit_)
@@ -261,9 +260,12 @@ class Supervisor:
             self._block.publish(AutoShutdownBegan, child.name, child.incarnation)
             self._block.begin_closing(cancel_body=True)
 
+    def _comes_back(self, child: Child) -> bool:
+        return self._round is not None and self._round.covers(child)
+
     def _restart(self, child: Child, exit_: Exit) -> None:
-        if self._round is not None and self._round.covers(child):
-            child.status = ChildStatus.BACKING_OFF  # the round brings it back: it counts once
+        if self._comes_back(child):
+            child.status = ChildStatus.BACKING_OFF  # it counts once for the whole group
             return
         now = trio.current_time()
         crashes = crashes_within(self._history, self._plan.limit.period, now)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from importlib.metadata import version
-from typing import cast
 
 from cyclopts import App, CycloptsError
 
@@ -44,7 +43,7 @@ def _bare(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one exception that nurseries have wrapped, or the group if there are several."""
     match group.exceptions:
         case [BaseExceptionGroup() as inner]:
-            return _bare(cast("BaseExceptionGroup[BaseException]", inner))
+            return _bare(inner)
         case [error]:
             return error
         case _:

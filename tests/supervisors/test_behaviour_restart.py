@@ -774,6 +774,26 @@ async def test_R28_a_cancellation_from_inside_a_child_is_a_normal_end(puppet):
         assert (info.status, info.last_error) == (ChildStatus.FINISHED, None)
 
 
+async def test_R28_an_error_beside_a_cancellation_is_no_interrupt(boom):
+    async def fails_in_its_clean_up():
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise boom
+
+    async def worker(*, task_status):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fails_in_its_clean_up)
+            nursery.start_soon(trio.sleep_forever)
+            task_status.started()
+
+    async with open_supervisor([ChildSpec("worker", worker)]) as supervisor:
+        await wait_all_tasks_blocked()
+        await supervisor.stop_child("worker")
+        assert supervisor.child("worker").status is ChildStatus.STOPPED
+        assert isinstance(supervisor.child("worker").last_error, ExceptionGroup)
+
+
 async def test_R28_a_child_cancelled_by_a_stop_has_no_error(puppet):
     async with open_supervisor([puppet("a").spec()]) as supervisor:
         await supervisor.stop_child("a")

@@ -84,9 +84,9 @@ class Round:
         self._step = _Step.STOPPING
         stopping = [child.running for child in self._group if child.running is not None]
         for child in reversed(self._group):
-            running = self._children.ask(child)
-            if running is not None:
-                await running.wait_settled()
+            if child.running is not None:
+                self._children.ask(child)
+                await child.running.wait_settled()
         for running in stopping:
             await running.wait_ended()  # also what was unstoppable: there are never two incarnations
 

@@ -23,13 +23,13 @@ Run = Callable[[], Awaitable[float]]
 
 @define
 class Tally:
-    """Counts what was handled, on both sides alike, and wakes whoever waits for the last one."""
+    """How whoever measures learns that the last message was handled: the cheapest way, and on both sides the same."""
 
     left: int = 0
     done: trio.Event = field(factory=trio.Event)
 
     def expect(self, n: int) -> None:
-        """Wait for so many from now on."""
+        """Wait from now on for so many."""
         self.left = n
         self.done = trio.Event()
 
@@ -41,7 +41,7 @@ class Tally:
 
 
 class Counter(Actor):
-    """The smallest actor there is; its handler does what the bare readers do."""
+    """The smallest actor there is; its handlers do what the bare readers do."""
 
     options = SpaceOptions(mailbox_capacity=CAPACITY)
 
@@ -50,14 +50,28 @@ class Counter(Actor):
         self.tally = tally
 
     @handler
-    async def hit(self, value: int) -> int:
-        """Count one message."""
+    async def down(self, value: int) -> int:
+        """Take one message of a countdown."""
+        if not value:
+            self.tally.done.set()
+        return value
+
+    @handler
+    async def one_of_many(self, value: int) -> int:
+        """Take one message of many that come in any order."""
         self.tally.add()
         return value
 
 
-async def read(channel: trio.MemoryReceiveChannel[int], tally: Tally) -> None:
-    """The bare counterpart of `Counter`: a task that reads a channel."""
+async def read_down(channel: trio.MemoryReceiveChannel[int], tally: Tally) -> None:
+    """The bare counterpart of `Counter.down`: a task that reads a channel."""
+    async for value in channel:
+        if not value:
+            tally.done.set()
+
+
+async def read_one_of_many(channel: trio.MemoryReceiveChannel[int], tally: Tally) -> None:
+    """The bare counterpart of `Counter.one_of_many`."""
     async for _ in channel:
         tally.add()
 

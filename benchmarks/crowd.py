@@ -17,7 +17,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from spaceactors import Runtime, open_runtime
 
-from ._measure import CAPACITY, MANY, ROUNDS, Counter, Result, Tally, open_readers, rate, read
+from ._measure import CAPACITY, MANY, ROUNDS, Counter, Result, Tally, open_readers, rate, read_one_of_many
 from .messages import BATCHES, in_batches
 
 CROWDS = (1, 1000, 100_000)
@@ -30,7 +30,7 @@ async def populate(runtime: Runtime[Counter], tally: Tally, wanted: range) -> No
         some = wanted[start : start + CAPACITY]
         tally.expect(len(some))
         for number in some:
-            runtime.space(f"space {number}").send_nowait(Counter.hit, number)
+            runtime.space(f"space {number}").send_nowait(Counter.one_of_many, number)
         await tally.done.wait()
     await wait_all_tasks_blocked()
 
@@ -49,7 +49,7 @@ async def busy_rates() -> list[float]:
     tally, live = Tally(), 0
     rates: list[float] = []
     async with open_runtime(Counter, deps=tally, config=MANY) as runtime:
-        send_nowait = partial(runtime.space("space 0").send_nowait, Counter.hit)
+        send_nowait = partial(runtime.space("space 0").send_nowait, Counter.down)
         for crowd in CROWDS:
             await populate(runtime, tally, range(live, crowd))
             live = crowd
@@ -86,7 +86,7 @@ async def memory_bare() -> float:
     async with open_readers() as nursery:
         channels = [trio.open_memory_channel[int](CAPACITY) for _ in range(IDLE)]
         for _, receive in channels:
-            nursery.start_soon(read, receive, Tally())
+            nursery.start_soon(read_one_of_many, receive, Tally())
         await wait_all_tasks_blocked()
         return (resident() - before) / IDLE
 

@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from spaceactors import Runtime, SpaceHandle, open_runtime
 
-from ._measure import CAPACITY, MANY, Counter, Result, Tally, compare, open_readers, rate, read
+from ._measure import CAPACITY, MANY, Counter, Result, Tally, compare, open_readers, rate, read_down, read_one_of_many
 
 BATCHES = 20
 MESSAGES = 20_000
@@ -18,11 +18,16 @@ ASKS = 10_000
 SPREAD = 1000
 
 
+def countdown(n: int) -> range:
+    """So many values, the last of them 0."""
+    return range(n - 1, -1, -1)
+
+
 async def in_batches(send_nowait: Callable[[int], object], tally: Tally) -> None:
     """Fill the mailbox, let it be worked off, again and again."""
     for _ in range(BATCHES):
         tally.expect(CAPACITY)
-        for value in range(CAPACITY):
+        for value in countdown(CAPACITY):
             send_nowait(value)
         await tally.done.wait()
 
@@ -32,8 +37,8 @@ async def send_nowait_ours() -> float:
     tally = Tally()
     async with open_runtime(Counter, deps=tally) as runtime:
         space = runtime.space("one")
-        await space.ask(Counter.hit, 0)
-        return await rate(BATCHES * CAPACITY, in_batches, partial(space.send_nowait, Counter.hit), tally)
+        await space.ask(Counter.down, 1)
+        return await rate(BATCHES * CAPACITY, in_batches, partial(space.send_nowait, Counter.down), tally)
 
 
 async def send_nowait_bare() -> float:
@@ -41,7 +46,7 @@ async def send_nowait_bare() -> float:
     tally = Tally()
     send, receive = trio.open_memory_channel[int](CAPACITY)
     async with open_readers() as nursery:
-        nursery.start_soon(read, receive, tally)
+        nursery.start_soon(read_down, receive, tally)
         return await rate(BATCHES * CAPACITY, in_batches, send.send_nowait, tally)
 
 
@@ -53,15 +58,15 @@ def send_nowait() -> Result:
 async def send_all_ours(space: SpaceHandle[Counter], tally: Tally) -> None:
     """Awaited sends, then the last one handled."""
     tally.expect(MESSAGES)
-    for value in range(MESSAGES):
-        await space.send(Counter.hit, value)
+    for value in countdown(MESSAGES):
+        await space.send(Counter.down, value)
     await tally.done.wait()
 
 
 async def send_all_bare(channel: trio.MemorySendChannel[int], tally: Tally) -> None:
     """The same into a channel."""
     tally.expect(MESSAGES)
-    for value in range(MESSAGES):
+    for value in countdown(MESSAGES):
         await channel.send(value)
     await tally.done.wait()
 
@@ -71,7 +76,7 @@ async def send_ours() -> float:
     tally = Tally()
     async with open_runtime(Counter, deps=tally) as runtime:
         space = runtime.space("one")
-        await space.ask(Counter.hit, 0)
+        await space.ask(Counter.down, 1)
         return await rate(MESSAGES, send_all_ours, space, tally)
 
 
@@ -80,7 +85,7 @@ async def send_bare() -> float:
     tally = Tally()
     send, receive = trio.open_memory_channel[int](CAPACITY)
     async with open_readers() as nursery:
-        nursery.start_soon(read, receive, tally)
+        nursery.start_soon(read_down, receive, tally)
         return await rate(MESSAGES, send_all_bare, send, tally)
 
 
@@ -92,21 +97,22 @@ def send() -> Result:
 async def ask_all_ours(space: SpaceHandle[Counter]) -> None:
     """One question after the other."""
     for value in range(ASKS):
-        await space.ask(Counter.hit, value)
+        await space.ask(Counter.down, value)
 
 
 async def ask_ours() -> float:
     """Questions to one space."""
     async with open_runtime(Counter, deps=Tally()) as runtime:
         space = runtime.space("one")
-        await space.ask(Counter.hit, 0)
+        await space.ask(Counter.down, 1)
         return await rate(ASKS, ask_all_ours, space)
 
 
 async def pong(questions: trio.MemoryReceiveChannel[int], answers: trio.MemorySendChannel[int], tally: Tally) -> None:
-    """Answer whatever comes, counting as the actor does."""
+    """Answer whatever comes, as the actor does."""
     async for question in questions:
-        tally.add()
+        if not question:
+            tally.done.set()
         await answers.send(question)
 
 
@@ -135,7 +141,7 @@ async def start_all_ours(runtime: Runtime[Counter], tally: Tally) -> None:
     """A first message to each of many new names."""
     tally.expect(SPREAD)
     for number in range(SPREAD):
-        runtime.space(f"space {number}").send_nowait(Counter.hit, number)
+        runtime.space(f"space {number}").send_nowait(Counter.one_of_many, number)
     await tally.done.wait()
 
 
@@ -151,7 +157,7 @@ async def start_all_bare(nursery: trio.Nursery, tally: Tally) -> None:
     tally.expect(SPREAD)
     for number in range(SPREAD):
         send, receive = trio.open_memory_channel[int](CAPACITY)
-        nursery.start_soon(read, receive, tally)
+        nursery.start_soon(read_one_of_many, receive, tally)
         send.send_nowait(number)
     await tally.done.wait()
 
@@ -181,7 +187,7 @@ async def each_ours() -> float:
     tally = Tally()
     async with open_runtime(Counter, deps=tally, config=MANY) as runtime:
         await start_all_ours(runtime, tally)
-        sends = [partial(runtime.space(f"space {number}").send_nowait, Counter.hit) for number in range(SPREAD)]
+        sends = [partial(runtime.space(f"space {number}").send_nowait, Counter.one_of_many) for number in range(SPREAD)]
         return await rate(10 * SPREAD, one_to_each, sends, tally)
 
 
@@ -191,7 +197,7 @@ async def each_bare() -> float:
     async with open_readers() as nursery:
         channels = [trio.open_memory_channel[int](CAPACITY) for _ in range(SPREAD)]
         for _, receive in channels:
-            nursery.start_soon(read, receive, tally)
+            nursery.start_soon(read_one_of_many, receive, tally)
         await wait_all_tasks_blocked()
         return await rate(10 * SPREAD, one_to_each, [send.send_nowait for send, _ in channels], tally)
 

@@ -23,8 +23,8 @@ def as_table(summary: Summary) -> RenderableType:
     """The report for a terminal."""
     parts: list[RenderableType] = [_headline(summary), Text(), _outcomes(summary), Text(), _waits(summary)]
     if summary.interrupted:
-        told = f"Interrupted before the input was read to its end. {summary.drain or ''}"
-        parts += [Text(), Text(told.rstrip(), "yellow")]
+        parts += [Text(), Text("Interrupted: what was not read yet is not in these numbers.", "yellow")]
+        parts += [Text(summary.drain, "yellow")] if summary.drain else []
     return Group(Text(), *parts, Text())
 
 

@@ -87,7 +87,7 @@ async def run_session(session: Session, console: Console | None) -> Summary:
         seconds=trio.current_time() - began,
         restarts=session.restarts,
         interrupted=session.stops.asked > 0,
-        drain=str(session.report) if session.stops.asked else None,
+        drain=str(session.report) if session.stops.asked and session.report else None,
     )
 
 
@@ -115,8 +115,9 @@ async def serve(session: Session, results: trio.MemorySendChannel[Result]) -> No
                     await read_lines(session.source, session.intake)
                     await session.intake.wait_answered()
                 if session.stops.asked:
-                    session.report = await runtime.drain()
+                    await runtime.drain()
                 watchers.cancel_scope.cancel()
+        session.report = session.intake.runtime.report if session.intake else None
 
 
 async def count_restarts(session: Session, events: AsyncIterator[object]) -> None:

@@ -1,5 +1,8 @@
 """Supervision trees, pools and draining for any Trio program."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from supervisors._backoff import exponential_backoff
 from supervisors._capacity import (
     CapacityError,
@@ -45,8 +48,6 @@ from supervisors._events import (
     LimitExceeded,
     SupervisorEvent,
 )
-from supervisors._limits import Limits
-from supervisors._phases import OnFailure, Phase, PhaseOutcome, PhaseResult, PhasesReport, run_phases
 from supervisors._pool import Pool, open_pool
 from supervisors._report import DrainReport
 from supervisors._spec import (
@@ -62,7 +63,11 @@ from supervisors._spec import (
     value_of,
 )
 from supervisors._supervise import Supervisor, open_supervisor
-from supervisors._tree import Tree
+
+if TYPE_CHECKING:
+    from supervisors._limits import Limits
+    from supervisors._phases import OnFailure, Phase, PhaseOutcome, PhaseResult, PhasesReport, run_phases
+    from supervisors._tree import Tree
 
 __all__ = [
     "AutoShutdown",
@@ -131,3 +136,24 @@ __all__ = [
     "value_of",
     "wait_drain",
 ]
+
+# Loaded when they are first asked for: most programs need none of them, and each class costs a third of a millisecond.
+_LATE = {
+    "Limits": "_limits",
+    "OnFailure": "_phases",
+    "Phase": "_phases",
+    "PhaseOutcome": "_phases",
+    "PhaseResult": "_phases",
+    "PhasesReport": "_phases",
+    "Tree": "_tree",
+    "run_phases": "_phases",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATE:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value: object = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    globals()[name] = value
+    return value

@@ -66,7 +66,7 @@ class Owner(Protocol):
 class Block:
     """The life of one `async with` block."""
 
-    def __init__(self, name: str, owner: Owner) -> None:
+    def __init__(self, name: str, owner: Owner, *, on_stuck: Callable[[Running, float], None] | None = None) -> None:
         self.name = name
         self.stage = Stage.OPENING
         self.events: Broadcast[SupervisorEvent] = Broadcast()
@@ -78,7 +78,7 @@ class Block:
         self.signal: DrainSignal | None = current_signal()
         around = None if self.signal is None else self.signal.owner
         pulse = around.stopper.pulse if isinstance(around, Block) else None
-        self.stopper: Stopper = Stopper(self.start_soon, self._on_stuck, pulse)
+        self.stopper: Stopper = Stopper(self.start_soon, on_stuck or self._on_stuck, pulse)
         self._nursery: trio.Nursery | None = None
         self._body = trio.CancelScope()
         # Whose task the body is.

@@ -28,7 +28,6 @@ from supervisors._spec import (
     check_name,
     check_timeout,
 )
-from supervisors._tree import Branch, Tree, grow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from supervisors._events import EventsMissed, SupervisorEvent
     from supervisors._report import DrainReport
     from supervisors._running import Running
+    from supervisors._tree import Branch, Tree
 
 Ts = TypeVarTuple("Ts")
 
@@ -103,6 +103,8 @@ class Pool:
 
     def tree(self) -> Tree:
         """Return this pool, its children, and theirs, as data; `str()` of it is a picture."""
+        from supervisors._tree import grow
+
         return grow(self)
 
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[SupervisorEvent | EventsMissed]]:
@@ -114,6 +116,8 @@ class Pool:
 
     def branch(self) -> Branch:
         """Return this level of the tree."""
+        from supervisors._tree import Branch
+
         return Branch(self._plan.name, "pool", self._block.stage.value, self._children.infos())
 
     # ---- calls

@@ -13,7 +13,6 @@ from supervisors._children import Child, ChildCounts, ChildInfo, Children, start
 from supervisors._decide import Exit, ExitKind, Forget, Keep, Origin, Stage, group_of, shuts_down, status_of
 from supervisors._errors import ChildNotStopped, ChildStartError, DuplicateChild, RestartLimitExceeded
 from supervisors._events import AutoShutdownBegan, ChildRestarting, LimitExceeded
-from supervisors._phases import Shutdown
 from supervisors._round import Round
 from supervisors._spec import (
     AutoShutdown,
@@ -29,23 +28,23 @@ from supervisors._spec import (
     check_spec,
     check_timeout,
 )
-from supervisors._tree import Branch, Tree, grow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
     from supervisors._events import EventsMissed, SupervisorEvent
-    from supervisors._phases import Phase
+    from supervisors._phases import Phase, Shutdown
     from supervisors._report import DrainReport
     from supervisors._running import Running
+    from supervisors._tree import Branch, Tree
 
 
 @final
 class Supervisor:
     """An open static supervisor: what `open_supervisor` yields."""
 
-    def __init__(self, plan: Plan, phases: Shutdown) -> None:
+    def __init__(self, plan: Plan, phases: Shutdown | None) -> None:
         self._plan = plan
         self._phases = phases
         self._block = Block(plan.name, self)
@@ -83,6 +82,8 @@ class Supervisor:
 
     def tree(self) -> Tree:
         """Return this supervisor, its children, and theirs, as data; `str()` of it is a picture."""
+        from supervisors._tree import grow
+
         return grow(self)
 
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[SupervisorEvent | EventsMissed]]:
@@ -94,6 +95,8 @@ class Supervisor:
 
     def branch(self) -> Branch:
         """Return this level of the tree."""
+        from supervisors._tree import Branch
+
         return Branch(self._plan.name, "supervisor", self._block.stage.value, self._children.infos())
 
     # ---- calls
@@ -328,11 +331,13 @@ class Supervisor:
     async def stop_children(self, overall: trio.CancelScope) -> None:
         """Stop the children in reverse start order, one after the other, between the phases."""
         with overall:
-            await self._run_phases(self._phases.run_before, overall)
+            if self._phases is not None:
+                await self._run_phases(self._phases.run_before, overall)
             for child in reversed(tuple(self._children.by_name.values())):
                 await self._children.stop(child)
         await self._children.cancel_rest()
-        await self._run_phases(self._phases.run_after, overall)
+        if self._phases is not None:
+            await self._run_phases(self._phases.run_after, overall)
 
     async def _run_phases(self, run: Callable[[float], Awaitable[None]], overall: trio.CancelScope) -> None:
         try:
@@ -348,15 +353,16 @@ class Supervisor:
 
     def make_report(self, seconds: float) -> DrainReport:
         """Say what became of the children and phases."""
-        return self._children.report(seconds, self._phases.undone)
+        return self._children.report(seconds, () if self._phases is None else self._phases.undone)
 
     def cut(self) -> None:
         """Leave no time to the phases."""
-        self._phases.cut()
+        if self._phases is not None:
+            self._phases.cut()
 
 
 @asynccontextmanager
-async def _open(plan: Plan, phases: Shutdown, *, handle_signals: bool = False) -> AsyncGenerator[Supervisor]:
+async def _open(plan: Plan, phases: Shutdown | None, *, handle_signals: bool = False) -> AsyncGenerator[Supervisor]:
     # Made at entry, not at the call: the context of the children is the one in which the block is entered.
     supervisor = Supervisor(plan, phases)
     async with supervisor.hold(handle_signals=handle_signals):
@@ -388,11 +394,19 @@ def open_supervisor(
     cancellation; nothing.
     """
     plan = Plan(name, tuple(children), strategy, limit, backoff_of(backoff), auto_shutdown)
-    return _open(plan, Shutdown(phases), handle_signals=handle_signals)
+    return _open(plan, _shutdown(tuple(phases)), handle_signals=handle_signals)
+
+
+def _shutdown(phases: tuple[Phase, ...]) -> Shutdown | None:
+    if not phases:
+        return None
+    from supervisors._phases import Shutdown
+
+    return Shutdown(phases)
 
 
 async def supervise(plan: Plan, task_status: trio.TaskStatus[Supervisor]) -> None:
     """Run a supervisor as a child of another."""
-    async with _open(plan, Shutdown(())) as supervisor:
+    async with _open(plan, None) as supervisor:
         task_status.started(supervisor)
         await trio.sleep_forever()

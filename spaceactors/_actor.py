@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVarTuple, final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVarTuple, final, overload
 
 import trio
 from attrs import frozen
 from typing_extensions import TypeVar
 
 from spaceactors import _acting as acting
-from spaceactors._errors import OutsideTurn
 from spaceactors._kind import HOOKS, Kind, check_class, state_type
 from spaceactors._options import Retry, SpaceOptions
-from spaceactors._turn import inside, outside_turn
+from spaceactors._turn import inside
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
@@ -183,15 +182,21 @@ class Actor(Generic[S]):
         acting.start_soon(self._space, fn, args, name)
 
     @overload
-    def schedule(self, key: str, method: Callable[[Self, *Ts], Awaitable[object]], /, *args: *Ts, after: float) -> None: ...
+    def schedule(
+        self, key: str, method: Callable[[Self, *Ts], Awaitable[object]], /, *args: *Ts, after: float
+    ) -> None: ...
     @overload
-    def schedule(self, key: str, method: Callable[[Self, *Ts], Awaitable[object]], /, *args: *Ts, at: datetime) -> None: ...
+    def schedule(
+        self, key: str, method: Callable[[Self, *Ts], Awaitable[object]], /, *args: *Ts, at: datetime
+    ) -> None: ...
     @overload
-    def schedule(self, key: str, method: Callable[[Self, *Ts], Awaitable[object]], /, *args: *Ts, every: float) -> None: ...
-    def schedule(  # noqa: D417 (the arguments are in the text)
+    def schedule(
+        self, key: str, method: Callable[[Self, *Ts], Awaitable[object]], /, *args: *Ts, every: float
+    ) -> None: ...
+    def schedule(
         self,
         key: str,
-        method: Callable[..., Awaitable[object]],
+        method: Callable[..., Any],
         /,
         *args: Any,
         after: float | None = None,
@@ -217,7 +222,7 @@ class Actor(Generic[S]):
         *args: *Ts,
         retry: Retry | None = None,
         limit: str | Sequence[str] = (),
-        timeout: float | None = None,  # noqa: ASYNC109 (part of the contract: the time of one try)
+        timeout: float | None = None,
     ) -> R:
         """Run a piece of work that a second try of this message must not run again; its result is recorded at once.
 
@@ -230,7 +235,8 @@ class Actor(Generic[S]):
             timeout: seconds for one try; over it `trio.TooSlowError` is raised in it.
 
         """
-        return await acting.step(self._space, name, fn, args, retry=retry, limit=limit, timeout=timeout)
+        result: R = await acting.step(self._space, name, fn, args, retry=retry, limit=limit, timeout=timeout)
+        return result
 
     @overload
     async def suspend(self, name: str, question: object, /, *, answer: type[T], timeout: float | None = None) -> T: ...
@@ -243,11 +249,12 @@ class Actor(Generic[S]):
         /,
         *,
         answer: type[T],
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
         default: Any = acting.MISSING,
     ) -> T:
         """Ask somebody outside, and go on with the answer whenever it comes; the space waits and holds nothing."""
-        return await acting.suspend(self._space, name, question, answer=answer, timeout=timeout, default=default)
+        value: T = await acting.suspend(self._space, name, question, answer=answer, timeout=timeout, default=default)
+        return value
 
     @contextmanager
     def until_interrupted(self) -> Generator[trio.CancelScope]:
@@ -284,20 +291,18 @@ _FREE = frozenset({"options", "initial_state", "group_of", "upgrade_state", *HOO
 _RESERVED = frozenset(name for name in vars(Actor) if not name.startswith("__")) - _FREE
 
 
-def kind_of(cls: type[Any]) -> Kind:
+def kind_of(cls: Any) -> Kind:
     """Return what is known of an actor class. Raises `TypeError` for anything else."""
     if not (isinstance(cls, type) and issubclass(cls, Actor)) or cls is Actor:
         msg = f"an actor class is wanted (class Name(Actor): ...), not {cls!r}"
         raise TypeError(msg)
-    kind = vars(cls).get("__spaceactors_info__")
+    kind: Kind | None = vars(cls).get("__spaceactors_info__")
     if kind is None:
         kind = Kind(cls, Actor)
         cls.__spaceactors_info__ = kind
-    return kind  # type: ignore[no-any-return]
+    return kind
 
 
 def handlers_of(actor: type[Actor[Any]], /) -> Mapping[str, HandlerInfo]:
     """Return the handlers of an actor class by name: for tools that list or check calls."""
     return kind_of(actor).infos()
-
-

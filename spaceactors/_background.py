@@ -44,7 +44,9 @@ class Background:
     def __init__(self, runtime: Hub) -> None:
         self._runtime = runtime
 
-    def start(self, space: Space, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...], name: str | None) -> None:
+    def start(
+        self, space: Space, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...], name: str | None
+    ) -> None:
         """Start a task of the space's present incarnation."""
         running = Running(self._runtime.block.signal, space)
         space.background.append(running)

@@ -23,7 +23,6 @@ from supervisors._running import PASSES
 from supervisors._signals import watch_signals
 
 if TYPE_CHECKING:
-
     from spaceactors._hub import Hub
     from spaceactors._space import Space
     from supervisors._running import Running
@@ -36,8 +35,7 @@ class Closing:
     def __init__(self, hub: Hub, *, handle_signals: bool) -> None:
         self._hub = hub
         self._handle_signals = handle_signals
-        self.block = Block("runtime", self)
-        self.block.on_stuck = self._on_stuck
+        self.block = Block("runtime", self, on_stuck=self._on_stuck)
         hub.block = self.block
         # Ends the tasks that are there as long as the runtime is.
         self._service = trio.CancelScope()
@@ -192,5 +190,3 @@ class Closing:
     def _on_stuck(running: Running, seconds: float) -> None:
         space: Any = running.signal.owner
         life.told_stuck(space, seconds)
-
-

@@ -57,12 +57,7 @@ class Control:
         if space is None or space.gone:
             return self._report(space)
         life.begin_end(space, Ending.KILL)
-        # The time is over: what was cancelled gets scheduler passes to end, not seconds.
-        for _ in range(PASSES):
-            if space.gone:
-                break
-            await trio.lowlevel.checkpoint()
-        space.stuck = not space.gone
+        await _see_end(space)
         return self._report(space)
 
     async def _end(self, ending: Ending) -> DrainReport:
@@ -127,3 +122,11 @@ class Control:
         if space is not None:
             life.revive(space)
 
+
+async def _see_end(space: Space) -> None:
+    """Give what was cancelled some scheduler passes to end, not seconds: the time is over."""
+    for _ in range(PASSES):
+        if space.gone:
+            return
+        await trio.lowlevel.checkpoint()
+    space.stuck = not space.gone

@@ -12,8 +12,8 @@ from spaceactors._errors import SpaceError
 if TYPE_CHECKING:
     from spaceactors._actor import Actor
     from spaceactors._handle import SpaceHandle
-    from spaceactors._message import Message
     from spaceactors._hub import Hub
+    from spaceactors._message import Message
 
 
 @final

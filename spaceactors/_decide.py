@@ -41,7 +41,7 @@ class Step(Enum):
     CUT = "end at once"
 
 
-def next_step(  # noqa: PLR0911, PLR0913, C901 (a table of first matches, one line each)
+def next_step(  # noqa: PLR0911 (a table of first matches, one line each)
     *,
     ending: Ending | None,
     failed: bool,

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from spaceactors._options import DiscardReason
 
 
-class Reject(Exception):  # noqa: N818 (raised by users as a verb: `raise Reject(reason)`)
+class Reject(Exception):
     """Raise it in a handler to refuse a message: the turn is rolled back, the asker gets `Rejected`, the actor lives.
 
     Args:
@@ -132,7 +132,7 @@ class Rejected(NotHandled):
         self._reason = reason
 
     @property
-    def reason(self) -> Any:  # noqa: ANN401 (whatever the handler gave)
+    def reason(self) -> Any:
         """What the handler gave as its reason; for `throws`, the exception itself."""
         return self._reason
 
@@ -178,7 +178,7 @@ class OutsideTurn(SpaceError):
 
 
 @final
-class TurnTimeout(Exception):  # noqa: N818 (the name is part of the contract)
+class TurnTimeout(Exception):
     """A turn took longer than it may; the cause of the `ActorCrashed` that its asker gets."""
 
 

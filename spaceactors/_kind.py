@@ -20,7 +20,7 @@ HOOKS = ("on_start", "on_restart", "on_idle", "on_stop")
 class Kind:
     """One actor class, looked at once."""
 
-    __slots__ = ("by_name", "calls", "cls", "handlers", "hooks", "name", "options", "stateless", "takes_deps", "_found")
+    __slots__ = ("_found", "by_name", "calls", "cls", "handlers", "hooks", "name", "options", "stateless", "takes_deps")
 
     def __init__(self, cls: type[Any], base: type[Any]) -> None:
         self.cls = cls
@@ -74,15 +74,19 @@ def _takes_deps(cls: type[Any]) -> bool | None:
         return False
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
     positional = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    required = [one for one in parameters if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+    required = [
+        one for one in parameters if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    ]
     if len(required) > 1 or any(one not in positional for one in required):
         names = ", ".join(one.name for one in required)
-        msg = f"{cls.__name__}.__init__ may take one argument, the dependencies; it wants {names}: put them in one object"
+        msg = (
+            f"{cls.__name__}.__init__ may take one argument, the dependencies; it wants {names}: put them in one object"
+        )
         raise TypeError(msg)
     return True if required else (None if positional else False)
 
 
-def state_type(cls: type[Any], base: type[Any]) -> Any:  # noqa: ANN401 (any annotation)
+def state_type(cls: type[Any], base: type[Any]) -> Any:
     """Return what stands in the brackets of `Actor[...]` for a class, or None for a stateless one."""
     for place in cls.__mro__:
         for generic in vars(place).get("__orig_bases__", ()):
@@ -91,7 +95,7 @@ def state_type(cls: type[Any], base: type[Any]) -> Any:  # noqa: ANN401 (any ann
     return None
 
 
-def _resolve(annotation: Any, cls: type[Any]) -> Any:  # noqa: ANN401
+def _resolve(annotation: Any, cls: type[Any]) -> Any:
     """Replace type variables by what the subclasses of a generic actor put in their place, as far as they do."""
     if annotation is type(None):
         return None
@@ -126,10 +130,13 @@ def check_class(cls: type[Any], base: type[Any], reserved: frozenset[str]) -> No
     culprit = mutable_part(state)
     if culprit is not None:
         msg = (
-            f"the state of {cls.__name__} must be immutable, {getattr(culprit, '__name__', culprit)} is not: use a frozen attrs class or"
-            " dataclass, a tuple, a frozenset, a str, a number"
+            f"the state of {cls.__name__} must be immutable, {getattr(culprit, '__name__', culprit)} is not: use a"
+            " frozen attrs class or dataclass, a tuple, a frozenset, a str, a number"
         )
         raise TypeError(msg)
     if state is not None and cls.options.concurrency > 1:
-        msg = f"{cls.__name__} has a state, so SpaceOptions(concurrency=...) must be 1: only a stateless actor takes several turns at once"
+        msg = (
+            f"{cls.__name__} has a state, so SpaceOptions(concurrency=...) must be 1: only a stateless actor"
+            " takes several turns at once"
+        )
         raise TypeError(msg)

@@ -43,10 +43,10 @@ class MemoryStore:
     async def update(self, space: SpaceHandle[Actor[S]], change: Callable[[S], S], /) -> int:
         """Change a space's committed state from outside; return the new version."""
         await trio.lowlevel.checkpoint()
-        row = space._row()  # noqa: SLF001 (a handle is the public name of a row)
+        row = space._row()
         row.state = change(row.state)
         row.version += 1
-        space._state_replaced()  # noqa: SLF001
+        space._state_replaced()
         return row.version
 
     def find(self, kind: str, space_id: str, /) -> Row | None:

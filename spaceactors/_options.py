@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from enum import Enum
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 from attrs import field, frozen
 
 from supervisors import Backoff, RestartLimit, Wait, exponential_backoff
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from attrs import Attribute
 
 
@@ -89,13 +87,14 @@ class SpaceStatus(Enum):
     STOPPED = "stopped"
 
 
-def at_least(least: float, *, none: bool = False) -> Any:  # noqa: ANN401 (attrs types a validator by its field)
+def at_least(least: float, *, none: bool = False) -> Any:
     """Make a validator: a number not under `least`; `none` allows None as well."""
 
     def check(_: object, attribute: Attribute[Any], value: object) -> None:
         if none and value is None:
             return
-        whole = attribute.type in {"int", "int | None"}
+        # Under `from __future__ import annotations` attrs keeps the text of the annotation.
+        whole = str(attribute.type) in {"int", "int | None"}
         good = isinstance(value, int) if whole else isinstance(value, int | float)
         if not good or isinstance(value, bool) or math.isnan(value) or value < least:  # type: ignore[arg-type,operator]
             kind = "a whole number" if whole else "a number"
@@ -105,7 +104,7 @@ def at_least(least: float, *, none: bool = False) -> Any:  # noqa: ANN401 (attrs
     return check
 
 
-def one_of(choices: type[Enum]) -> Any:  # noqa: ANN401
+def one_of(choices: type[Enum]) -> Any:
     """Make a validator: a member of `choices`."""
 
     def check(_: object, attribute: Attribute[Any], value: object) -> None:
@@ -117,14 +116,18 @@ def one_of(choices: type[Enum]) -> Any:  # noqa: ANN401
     return check
 
 
-def _exceptions(_: object, attribute: Attribute[Any], value: object) -> None:
+def _exceptions(_: object, attribute: Attribute[Any], value: Any) -> None:
     """Check a tuple of exception classes."""
-    if not isinstance(value, tuple) or not all(isinstance(one, type) and issubclass(one, Exception) for one in value):
+    if not isinstance(value, tuple) or not all(map(_is_exception, cast("tuple[object, ...]", value))):
         msg = f"{attribute.name} must be a tuple of Exception classes, such as (ValueError,), not {value!r}"
         raise ValueError(msg)
 
 
-def _exception_tuple(value: object) -> object:
+def _is_exception(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Exception)
+
+
+def _exception_tuple(value: Any) -> Any:
     """Take one exception class for a tuple of one."""
     return (value,) if isinstance(value, type) else value
 
@@ -159,10 +162,10 @@ class SpaceOptions:
     """How the spaces of one actor class behave; times are in seconds.
 
     Set it as the class attribute `options`. Sizes: `mailbox_capacity` counts waiting messages, the running one apart;
-    `dedupe_limit` remembered message ids; `feed_size` replayable events. `turn_timeout` cancels a turn, which counts as a crash;
-    `idle_timeout` is the quiet after which a space leaves memory (None: only when the bound on live spaces needs its
-    place). `restart_limit` and `backoff` are the space's own budget; over it the space is quarantined, and revived by
-    itself after `revive_after`. `throws` lists errors that reject a message instead of crashing the actor;
+    `dedupe_limit` remembered message ids; `feed_size` replayable events. `turn_timeout` cancels a turn, which counts as
+    a crash; `idle_timeout` is the quiet after which a space leaves memory (None: only when the bound on live spaces
+    needs its place). `restart_limit` and `backoff` are the space's own budget; over it the space is quarantined, and
+    revived by itself after `revive_after`. `throws` lists errors that reject a message instead of crashing the actor;
     `max_attempts` is how often a message is tried before it fails. `shutdown` is the grace of background work.
     """
 

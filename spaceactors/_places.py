@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from trio.lowlevel import Task
 
     from spaceactors._handle import SpaceHandle
-    from spaceactors._message import Message
     from spaceactors._hub import Hub
+    from spaceactors._message import Message
     from spaceactors._space import Space
 
 

@@ -93,11 +93,11 @@ class Runtime(Generic[A_co]):
         """
         return self._hub.events.subscribe()
 
-    async def drain(self, timeout: float | None = None) -> DrainReport:  # noqa: ASYNC109
+    async def drain(self, timeout: float | None = None) -> DrainReport:
         """Take nothing new from outside, finish what was accepted and what that sends, end all spaces, and report.
 
-        The report comes after `timeout` seconds (`RuntimeConfig.drain_timeout`) at the latest; what is not finished then
-        is cancelled. A second caller waits for the same report.
+        The report comes after `timeout` seconds (`RuntimeConfig.drain_timeout`) at the latest; what is not finished
+        then is cancelled. A second caller waits for the same report.
         """
         if timeout is None:
             timeout = self._hub.config.drain_timeout
@@ -150,7 +150,10 @@ def _kinds_of(actors: Iterable[type[Any]], *, deps_given: bool) -> list[Kind]:
     names: dict[str, type[Any]] = {}
     for kind in kinds:
         if names.setdefault(kind.name, kind.cls) is not kind.cls:
-            msg = f"{kind.cls.__qualname__} and {names[kind.name].__qualname__} are both of the kind {kind.name!r}: write class Name(Actor, kind=...)"
+            msg = (
+                f"{kind.cls.__qualname__} and {names[kind.name].__qualname__} are both of the kind {kind.name!r}:"
+                " write class Name(Actor, kind=...)"
+            )
             raise TypeError(msg)
         if kind.takes_deps and not deps_given:
             msg = f"{kind.cls.__name__} takes its dependencies: open_runtime({kind.cls.__name__}, deps=...)"
@@ -167,19 +170,38 @@ _NOTHING = _Nothing()
 
 @overload
 def open_runtime(
-    actor: Callable[[], A], /, *, store: Store | None = None, limits: Limits | Iterable[Limit] = (),
-    config: RuntimeConfig | None = None, one_lane: bool = False, handle_signals: bool = False,
+    actor: Callable[[], A],
+    /,
+    *,
+    store: Store | None = None,
+    limits: Limits | Iterable[Limit] = (),
+    config: RuntimeConfig | None = None,
+    one_lane: bool = False,
+    handle_signals: bool = False,
 ) -> AbstractAsyncContextManager[Runtime[A]]: ...
 @overload
 def open_runtime(
-    actor: Callable[[D], A], /, *, deps: Dep[D], store: Store | None = None, limits: Limits | Iterable[Limit] = (),
-    config: RuntimeConfig | None = None, one_lane: bool = False, handle_signals: bool = False,
+    actor: Callable[[D], A],
+    /,
+    *,
+    deps: Dep[D],
+    store: Store | None = None,
+    limits: Limits | Iterable[Limit] = (),
+    config: RuntimeConfig | None = None,
+    one_lane: bool = False,
+    handle_signals: bool = False,
 ) -> AbstractAsyncContextManager[Runtime[A]]: ...
 @overload
 def open_runtime(
-    actor: Callable[[], Actor[Any]], other: Callable[[], Actor[Any]], /, *more: Callable[[], Actor[Any]],
-    store: Store | None = None, limits: Limits | Iterable[Limit] = (),
-    config: RuntimeConfig | None = None, one_lane: bool = False, handle_signals: bool = False,
+    actor: Callable[[], Actor[Any]],
+    other: Callable[[], Actor[Any]],
+    /,
+    *more: Callable[[], Actor[Any]],
+    store: Store | None = None,
+    limits: Limits | Iterable[Limit] = (),
+    config: RuntimeConfig | None = None,
+    one_lane: bool = False,
+    handle_signals: bool = False,
 ) -> AbstractAsyncContextManager[Runtime[Actor[Any]]]: ...
 @overload
 def open_runtime(
@@ -187,8 +209,12 @@ def open_runtime(
     other: Callable[[D], Actor[Any]] | Callable[[], Actor[Any]],
     /,
     *more: Callable[[D], Actor[Any]] | Callable[[], Actor[Any]],
-    deps: Dep[D], store: Store | None = None, limits: Limits | Iterable[Limit] = (),
-    config: RuntimeConfig | None = None, one_lane: bool = False, handle_signals: bool = False,
+    deps: Dep[D],
+    store: Store | None = None,
+    limits: Limits | Iterable[Limit] = (),
+    config: RuntimeConfig | None = None,
+    one_lane: bool = False,
+    handle_signals: bool = False,
 ) -> AbstractAsyncContextManager[Runtime[Actor[Any]]]: ...
 def open_runtime(
     *actors: Any,
@@ -199,9 +225,10 @@ def open_runtime(
     one_lane: bool = False,
     handle_signals: bool = False,
 ) -> AbstractAsyncContextManager[Runtime[Any]]:
-    """Open a runtime for one or more actor classes: `async with open_runtime(Barista) as runtime: ...`.
+    """Open a runtime for one or more actor classes.
 
-    Leaving the block drains it. Inside a supervised child it listens for that child's drain.
+    Write `async with open_runtime(Barista) as runtime: ...`; leaving the block drains it. Inside a supervised child it
+    listens for that child's drain.
 
     Args:
         *actors: the actor classes.
@@ -214,7 +241,8 @@ def open_runtime(
         handle_signals: the first SIGTERM or SIGINT drains, the second stops, the third kills; main thread only.
 
     Raises:
-        TypeError: at once, for something that is no actor class, two classes of one kind, or dependencies that are missing.
+        TypeError: at once, for something that is no actor class, two classes of one kind, or dependencies that are
+            missing.
 
     """
     kinds = _kinds_of(actors, deps_given=deps is not _NOTHING)
@@ -224,16 +252,22 @@ def open_runtime(
             for name in one.limit:
                 named.waiting(name)  # raises UnknownLimit
     return open_hub(
-        Runtime, kinds, None if deps is _NOTHING else deps, store=MemoryStore() if store is None else store, limits=named,
-        config=config or RuntimeConfig(), one_lane=one_lane, handle_signals=handle_signals,
+        Runtime,
+        kinds,
+        None if deps is _NOTHING else deps,
+        store=MemoryStore() if store is None else store,
+        limits=named,
+        config=config or RuntimeConfig(),
+        one_lane=one_lane,
+        handle_signals=handle_signals,
     )
 
 
 @asynccontextmanager
-async def open_hub(  # noqa: PLR0913 (what `open_runtime` and the test kit share)
+async def open_hub(
     face: Callable[[Hub, Closing], Any],
     kinds: list[Kind],
-    deps: Any,  # noqa: ANN401
+    deps: Any,
     *,
     store: Store,
     limits: Limits,
@@ -246,7 +280,13 @@ async def open_hub(  # noqa: PLR0913 (what `open_runtime` and the test kit share
     async with AsyncExitStack() as stack:
         value = await stack.enter_async_context(deps()) if _opens(deps) else deps
         hub = Hub(
-            kinds, value, store=store, limits=limits, config=config, clock=clock(), one_lane=one_lane,
+            kinds,
+            value,
+            store=store,
+            limits=limits,
+            config=config,
+            clock=clock(),
+            one_lane=one_lane,
         )
         closing = Closing(hub, handle_signals=handle_signals)
         earlier = open_hubs.get()
@@ -258,9 +298,9 @@ async def open_hub(  # noqa: PLR0913 (what `open_runtime` and the test kit share
             open_hubs.set(tuple(one for one in open_hubs.get() if one is not hub))
 
 
-def _opens(deps: object) -> bool:
+def _opens(deps: Any) -> bool:
     """Tell whether dependencies are a function that opens them, and no value that can be called."""
-    import inspect  # noqa: PLC0415
+    import inspect
 
     if not callable(deps) or isinstance(deps, type):
         return False
@@ -268,6 +308,9 @@ def _opens(deps: object) -> bool:
         signature = inspect.signature(deps)
     except (TypeError, ValueError):
         return False
-    if any(one.default is one.empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY) for one in signature.parameters.values()):
+    if any(
+        one.default is one.empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+        for one in signature.parameters.values()
+    ):
         return False
     return inspect.isfunction(deps) or inspect.ismethod(deps) or hasattr(deps, "func")

@@ -93,7 +93,7 @@ class Commit:
     max_entries: int | None = None
 
 
-class VersionLost(Exception):  # noqa: N818 (a signal to the worker, no error of anybody)
+class VersionLost(Exception):
     """Somebody else updated the row: the turn must run again on what is there now."""
 
 

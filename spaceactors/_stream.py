@@ -73,7 +73,7 @@ class Reader:
     def __aiter__(self) -> Reader:
         return self
 
-    async def __anext__(self) -> Any:  # noqa: ANN401 (whatever the handler yields)
+    async def __anext__(self) -> Any:
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self._items and not self._over:
             await self._wait()

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from spaceactors._actor import Actor
     from spaceactors._handle import SpaceHandle
+    from spaceactors._hub import Hub
     from spaceactors._keeper import Alarm
     from spaceactors._message import Message
-    from spaceactors._hub import Hub
     from spaceactors._space import Space
     from spaceactors._worker import Worker
 
 
 @final
-class Suspended(BaseException):  # noqa: N818 (no error: it must pass `except Exception` in a handler)
+class Suspended(BaseException):
     """Ends a try of a turn that waits for an answer."""
 
     def __init__(self, asked: _Asked) -> None:
@@ -57,7 +57,8 @@ class _Asked:
     message: Message
     # Under which name the journal keeps the answer.
     key: str
-    answer: type[Any]
+    # A class, or something like `list[str]`, which no value can be checked against.
+    answer: Any
     timeout: float | None
     # What is answered when the time is over; a `SuspensionExpired` is raised.
     default: Any
@@ -101,15 +102,15 @@ class Suspensions:
 
     # ---- for the turn
 
-    def answer_or_suspend(  # noqa: PLR0913 (what `Actor.suspend` takes)
-        self, worker: Worker, name: str, question: object, answer: type[Any], timeout: float | None, default: object
-    ) -> Any:  # noqa: ANN401
+    def answer_or_suspend(
+        self, worker: Worker, name: str, question: object, answer: Any, timeout: float | None, default: object
+    ) -> Any:
         """Return the recorded answer, or end this try of the turn."""
-        from spaceactors._acting import MISSING  # noqa: PLC0415 (only a mark)
+        from spaceactors._acting import MISSING
 
         message, space = worker.message, worker.space
         if message is None or (message.extra is not None and message.extra.reader is not None):
-            msg = f"{space.name} can suspend only in a handler that answers an `ask` or a `send`, not in a hook or a stream"
+            msg = f"{space.name} can suspend only in a handler that answers an `ask` or a `send`, not in a hook"
             raise OutsideTurn(msg, space=space.handle)
         number = worker.record.named[f"?{name}"] = worker.record.named.get(f"?{name}", 0) + 1
         key = f"?{name}#{number}"
@@ -127,7 +128,8 @@ class Suspensions:
 
     def suspended(self, message: Message, asked: _Asked) -> None:
         """Put a message to sleep whose try has ended with a question."""
-        message.attempts -= 1
+        message.attempts = max(message.attempts - 1, 0)
+        message.rare()
         space = asked.space
         space.asleep = message
         self._open[asked.shown.id] = asked

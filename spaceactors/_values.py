@@ -14,7 +14,7 @@ from enum import Enum
 from fractions import Fraction
 from pathlib import PurePath
 from types import GenericAlias, MappingProxyType, UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 from uuid import UUID
 
 MUTABLE = (list, dict, set, bytearray, deque, MutableMapping, MutableSequence, MutableSet)
@@ -24,26 +24,26 @@ _PLAIN = (
 )
 
 
-def is_frozen(cls: type) -> bool | None:
+def is_frozen(cls: Any) -> bool | None:
     """Tell whether a class made by attrs, dataclasses, msgspec or pydantic is frozen; None for any other class."""
     if "__attrs_attrs__" in vars(cls) or hasattr(cls, "__attrs_attrs__"):
         return cls.__setattr__.__name__ == "_frozen_setattrs"
     if dataclasses.is_dataclass(cls):
-        return bool(cls.__dataclass_params__.frozen)  # type: ignore[attr-defined]
+        return bool(cls.__dataclass_params__.frozen)
     if hasattr(cls, "__struct_config__"):
         return bool(cls.__struct_config__.frozen)
-    config = getattr(cls, "model_config", None)
+    config: Any = getattr(cls, "model_config", None)
     if isinstance(config, Mapping) and hasattr(cls, "model_fields"):
-        return bool(config.get("frozen"))
+        return bool(cast("Mapping[str, object]", config).get("frozen"))
     return None
 
 
-def mutable_part(annotation: Any) -> object:  # noqa: ANN401 (any annotation)
+def mutable_part(annotation: Any) -> Any:
     """Return the part of a state's annotation that is a mutable class, or None."""
     origin = get_origin(annotation)
     if origin is UnionType or str(origin) == "typing.Union":
         return next((part for part in map(mutable_part, get_args(annotation)) if part is not None), None)
-    cls = origin if isinstance(annotation, GenericAlias) or isinstance(origin, type) else annotation
+    cls: Any = origin if isinstance(annotation, GenericAlias) or isinstance(origin, type) else annotation
     if not isinstance(cls, type):
         return None  # a type variable, Any, Literal: nothing to hold on to
     if issubclass(cls, MUTABLE):

@@ -314,6 +314,7 @@ class Block:
         self.events.close()
         error = outcome_of(self._fatal, self._failed, self._gave_up, self._body_error)
         self._fatal = self._failed = self._gave_up = self._body_error = None
+        self._task = self._nursery = None
         try:
             if error is not None:
                 raise error

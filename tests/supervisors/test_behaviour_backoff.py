@@ -241,6 +241,15 @@ async def test_B5_the_time_spent_waiting_is_no_quiet_time(crashing):
     assert await delays(child, 4) == in_a_row([60, 120, 180, 240])
 
 
+async def test_B5_the_time_spent_starting_is_no_quiet_time(crashing):
+    _, child = await crashing(Backoff(DOUBLING, reset_after=100))
+    assert await delays(child, 2) == in_a_row([1, 2])
+    child.start_seconds = 90.0
+    await child.crashes()
+    await trio.sleep(4 + 90 + 20)
+    assert await delays(child, 1) == in_a_row([8])
+
+
 async def test_B5_a_crash_of_another_child_does_not_lengthen_ones_own_waits(puppet):
     a, b = puppet.cast("a b")
     async with open_supervisor([a.spec(), b.spec()], limit=PLENTY, backoff=DOUBLING):

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 MODULES = ["supervisors", "supervisors.testing", "spaceactors", "spaceactors.testing"]
-EXTENSIBLE = {"Actor", "MemoryStore"}  # made to be subclassed, or replaced by a fake that is
+EXTENSIBLE = {"Actor", "MemoryStore", "Runtime"}  # made to be subclassed, or the base of what tests use
 OWN = ("supervisors", "spaceactors")
 
 

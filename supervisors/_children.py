@@ -14,7 +14,8 @@ from supervisors._errors import ChildNotStopped, ChildStartError, DuplicateChild
 from supervisors._events import ChildCrashed, ChildFinished, ChildStarted, ChildStopped
 from supervisors._report import DrainReport
 from supervisors._running import Running, spin
-from supervisors._spec import ChildSpec, ChildStatus, ValueOf, run_plan
+from supervisors._runs import run_plan
+from supervisors._spec import ChildSpec, ChildStatus, ValueOf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -1,6 +1,6 @@
 """What a supervisor is told: child specs and the options of trees, frozen and checked at the door.
 
-Pure: no clock, no randomness.
+Pure: imports no Trio, reads no clock, draws no chance.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast, final
 
-import trio
 from attrs import Attribute, field, frozen
 
 from supervisors._errors import DuplicateChild
@@ -259,7 +258,9 @@ class ChildSpec:
         significant: bool = False,
     ) -> ChildSpec:
         """Hold an async context manager open as a child; its value is what the context manager yields."""
-        return ChildSpec(name, _hold_open, open_it, *args, restart=restart, shutdown=shutdown, significant=significant)
+        from supervisors._runs import hold_open
+
+        return ChildSpec(name, hold_open, open_it, *args, restart=restart, shutdown=shutdown, significant=significant)
 
     @classmethod
     def supervisor(
@@ -277,6 +278,8 @@ class ChildSpec:
         significant: bool = False,
     ) -> ChildSpec:
         """Run a supervisor as a child, with children of its own; its value is the `Supervisor`."""
+        from supervisors._runs import run_plan
+
         plan = Plan(name, tuple(children), strategy, limit, backoff_of(backoff), auto_shutdown)
         return ChildSpec(name, run_plan, plan, restart=restart, shutdown=shutdown, significant=significant)
 
@@ -347,26 +350,6 @@ def check_significance(spec: ChildSpec, auto_shutdown: AutoShutdown) -> None:
             "pass auto_shutdown=AutoShutdown.ANY_SIGNIFICANT or ALL_SIGNIFICANT"
         )
         raise ValueError(msg)
-
-
-async def _hold_open(
-    open_it: Callable[..., AbstractAsyncContextManager[object]],
-    *args: object,
-    task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Open a resource, pass its value on, and close it when this child is asked to drain."""
-    from supervisors._drain import wait_drain
-
-    async with open_it(*args) as value:
-        task_status.started(value)
-        await wait_drain()
-
-
-async def run_plan(plan: Plan, *, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED) -> None:
-    """Run a child supervisor until it is drained, cancelled, or ends itself."""
-    from supervisors._supervise import supervise
-
-    await supervise(plan, task_status)
 
 
 @frozen

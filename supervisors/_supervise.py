@@ -362,7 +362,10 @@ class Supervisor:
 
 
 @asynccontextmanager
-async def _open(plan: Plan, phases: Shutdown | None, *, handle_signals: bool = False) -> AsyncGenerator[Supervisor]:
+async def open_plan(
+    plan: Plan, phases: Shutdown | None = None, *, handle_signals: bool = False
+) -> AsyncGenerator[Supervisor]:
+    """Open the supervisor that a plan describes."""
     # Made at entry, not at the call: the context of the children is the one in which the block is entered.
     supervisor = Supervisor(plan, phases)
     async with supervisor.hold(handle_signals=handle_signals):
@@ -394,7 +397,7 @@ def open_supervisor(
     cancellation; nothing.
     """
     plan = Plan(name, tuple(children), strategy, limit, backoff_of(backoff), auto_shutdown)
-    return _open(plan, _shutdown(tuple(phases)), handle_signals=handle_signals)
+    return open_plan(plan, _shutdown(tuple(phases)), handle_signals=handle_signals)
 
 
 def _shutdown(phases: tuple[Phase, ...]) -> Shutdown | None:
@@ -403,10 +406,3 @@ def _shutdown(phases: tuple[Phase, ...]) -> Shutdown | None:
     from supervisors._phases import Shutdown
 
     return Shutdown(phases)
-
-
-async def supervise(plan: Plan, task_status: trio.TaskStatus[Supervisor]) -> None:
-    """Run a supervisor as a child of another."""
-    async with _open(plan, None) as supervisor:
-        task_status.started(supervisor)
-        await trio.sleep_forever()

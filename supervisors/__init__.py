@@ -1,4 +1,9 @@
-"""Supervision trees, pools and draining for any Trio program."""
+"""Supervision trees, pools and draining for any Trio program.
+
+`open_supervisor` runs a fixed set of children (`ChildSpec`), restarts those that crash and stops all in reverse order;
+`open_pool` does the same for children that come and go, each with a restart budget of its own. Children learn with
+`until_drain`, `draining` and `wait_drain` that they should finish. `supervisors.testing` has children for tests.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

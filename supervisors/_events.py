@@ -88,9 +88,9 @@ class ChildUnstoppable(ChildEvent):
 @final
 @frozen
 class ChildQuarantined(ChildEvent):
-    """A pool child is over its restart limit and waits to be revived."""
+    """A pool child is over its restart limit and waits to be revived; `error` is None if it just returned."""
 
-    error: BaseException
+    error: BaseException | None
     history: tuple[float, ...]
 
 
@@ -103,9 +103,9 @@ class ChildRevived(ChildEvent):
 @final
 @frozen
 class LimitExceeded(ChildEvent):
-    """The supervisor gives up: this child's end was one too many."""
+    """The supervisor gives up: this child's end was one too many; `error` is None if it just returned."""
 
-    error: BaseException
+    error: BaseException | None
     history: tuple[float, ...]
 
 

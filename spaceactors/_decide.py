@@ -7,14 +7,14 @@ constants, so that a decision costs no object.
 from __future__ import annotations
 
 from enum import Enum, IntEnum
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, cast, final
 
 from spaceactors._errors import Reject, SpaceError
 from spaceactors._options import Overflow, WhenBusy
 from supervisors import CapacityError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 @final
@@ -164,9 +164,15 @@ class Judgement(Enum):
 
 def only_leaf(error: BaseException) -> BaseException:
     """Return the one exception inside groups of one: a nursery in a handler wraps whatever is raised in it."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
+    parts: Sequence[BaseException] = (error,)
+    while len(parts) == 1:
+        error = parts[0]
+        parts = cast("BaseExceptionGroup[BaseException]", error).exceptions if _is_group(error) else ()
     return error
+
+
+def _is_group(error: BaseException) -> bool:
+    return isinstance(error, BaseExceptionGroup)
 
 
 def judge(error: BaseException, throws: tuple[type[Exception], ...], *, attempts: int, most: int) -> Judgement:

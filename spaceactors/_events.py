@@ -9,8 +9,8 @@ from typing import final
 
 from attrs import frozen
 
-from spaceactors._options import DiscardReason, Outcome
-from supervisors import DrainReport
+from spaceactors._options import DiscardReason, Outcome  # noqa: TC001 (tools resolve the fields' types)
+from supervisors import DrainReport  # noqa: TC001 (as above)
 
 
 @frozen

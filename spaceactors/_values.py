@@ -5,7 +5,6 @@ Rolling back a turn means going on with the old value, so the old value must sti
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Mapping, MutableMapping, MutableSequence, MutableSet
 from datetime import date, datetime, time, timedelta
@@ -17,8 +16,8 @@ from types import GenericAlias, MappingProxyType, UnionType
 from typing import Any, cast, get_args, get_origin
 from uuid import UUID
 
-MUTABLE = (list, dict, set, bytearray, deque, MutableMapping, MutableSequence, MutableSet)
-_PLAIN = (
+MUTABLE: tuple[type[Any], ...] = (list, dict, set, bytearray, deque, MutableMapping, MutableSequence, MutableSet)
+_PLAIN: tuple[type[Any], ...] = (
     *(tuple, frozenset, str, bytes, int, float, complex, bool, type(None), Enum, range),
     *(date, datetime, time, timedelta, Decimal, Fraction, PurePath, UUID, MappingProxyType, type),
 )
@@ -27,8 +26,8 @@ _PLAIN = (
 def is_frozen(cls: Any) -> bool | None:
     """Tell whether a class made by attrs, dataclasses, msgspec or pydantic is frozen; None for any other class."""
     if "__attrs_attrs__" in vars(cls) or hasattr(cls, "__attrs_attrs__"):
-        return cls.__setattr__.__name__ == "_frozen_setattrs"
-    if dataclasses.is_dataclass(cls):
+        return bool(cls.__setattr__.__name__ == "_frozen_setattrs")
+    if hasattr(cls, "__dataclass_params__"):
         return bool(cls.__dataclass_params__.frozen)
     if hasattr(cls, "__struct_config__"):
         return bool(cls.__struct_config__.frozen)

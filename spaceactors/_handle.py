@@ -8,14 +8,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVarTuple, final, overload
 
 from attrs import evolve
-from trio.lowlevel import Abort, checkpoint, checkpoint_if_cancelled, current_task, wait_task_rescheduled
+from trio.lowlevel import Abort, checkpoint, checkpoint_if_cancelled, current_task, reschedule, wait_task_rescheduled
 from typing_extensions import TypeVar
 
 from spaceactors._control import Control
 from spaceactors._errors import AskCycle, BadCall
-from spaceactors._feed import Emitted, Gap
+from spaceactors._feed import Emitted, Gap  # noqa: TC001 (the alias `Feed` names them)
 from spaceactors._history import CommittedHistory, HistoryReader
-from spaceactors._message import DEFAULT_OPTIONS, NO_KWARGS, Message, MessageOptions
+from spaceactors._message import Message, MessageOptions, new_message
 from spaceactors._space import Source
 from spaceactors._stream import Reader
 from spaceactors._turn import here
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from trio.lowlevel import Task
 
     from spaceactors._actor import Actor
-    from spaceactors._kind import Kind
     from spaceactors._hub import Hub
+    from spaceactors._kind import Kind
     from spaceactors._snapshot import SpaceInfo
     from spaceactors._space import Space
     from spaceactors._store import Row
@@ -44,6 +44,8 @@ R = TypeVar("R")
 P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
 A_co = TypeVar("A_co", bound="Actor[Any]", covariant=True)
+
+_DEFAULT = MessageOptions()
 
 # What `subscribe` gives: the values with their positions, and gaps where some are gone.
 Feed: TypeAlias = "AsyncIterator[Emitted[E] | Gap]"
@@ -59,16 +61,16 @@ class SpaceHandle(Generic[A_co]):
     A call names a method of the actor class and its arguments: `await alice.ask(Barista.say, "a latte")`.
     """
 
-    __slots__ = ("_group", "_id", "_kind", "_kind_name", "_options", "_runtime", "_space")
+    __slots__ = ("_group", "_id", "_kind", "_kind_name", "_options", "_plain", "_runtime", "_space")
 
-    def __init__(  # noqa: PLR0913 (made by the runtime only)
+    def __init__(
         self,
         runtime: Hub | None,
         kind: Kind | None,
         kind_name: str,
         space_id: str,
         group: str | None = None,
-        options: MessageOptions = DEFAULT_OPTIONS,
+        options: MessageOptions = _DEFAULT,
     ) -> None:
         self._runtime = runtime
         self._kind = kind
@@ -77,7 +79,9 @@ class SpaceHandle(Generic[A_co]):
         # The group that was asked for; None: as the class says.
         self._group = group
         self._options = options
-        # The live space as of the last call.
+        # Whether an ordinary message of this handle needs no second look.
+        self._plain = group is None and options.message_id is None and options.expires_after is None
+        # The live space as of the last call, for the hot path; only where messages need no second look.
         self._space: Space | None = None
 
     # ---- the value
@@ -141,7 +145,7 @@ class SpaceHandle(Generic[A_co]):
             "headers": None if headers is None else MappingProxyType(dict(headers)),
         }
         chosen = {name: value for name, value in changes.items() if value is not None}
-        if message_id is not None and (not isinstance(message_id, str) or not message_id):
+        if not _is_message_id(message_id):
             msg = f"message_id must be a text that is not empty, not {message_id!r}"
             raise ValueError(msg)
         if expires_after is not None and not expires_after >= 0:
@@ -153,7 +157,9 @@ class SpaceHandle(Generic[A_co]):
     # ---- send
 
     @overload
-    async def send(self, method: Callable[[A_co, *Ts], Coroutine[Any, Any, object] | AsyncIterator[object]], /, *args: *Ts) -> str: ...
+    async def send(
+        self, method: Callable[[A_co, *Ts], Coroutine[Any, Any, object] | AsyncIterator[object]], /, *args: *Ts
+    ) -> str: ...
     @overload
     async def send(
         self,
@@ -173,6 +179,9 @@ class SpaceHandle(Generic[A_co]):
         runtime.calls += 1
         if runtime.calls % _CALLS_AT_A_STRETCH == 0:
             await checkpoint()
+        message = self._quick_message(method, args, None) if not kwargs and here.get() is None else None
+        if message is not None:
+            return message.id
         message = self._message(method, args, kwargs, None)
         place = here.get()
         if place is not None and place.in_turn():
@@ -183,7 +192,9 @@ class SpaceHandle(Generic[A_co]):
         return message.id
 
     @overload
-    def send_nowait(self, method: Callable[[A_co, *Ts], Coroutine[Any, Any, object] | AsyncIterator[object]], /, *args: *Ts) -> str: ...
+    def send_nowait(
+        self, method: Callable[[A_co, *Ts], Coroutine[Any, Any, object] | AsyncIterator[object]], /, *args: *Ts
+    ) -> str: ...
     @overload
     def send_nowait(
         self,
@@ -194,6 +205,23 @@ class SpaceHandle(Generic[A_co]):
     ) -> str: ...
     def send_nowait(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:  # type: ignore[misc]
         """Send a message without ever waiting; where `send` would wait, it raises `MailboxFull`."""
+        # The hot path: `_quick_message` once more, without its call.
+        space = self._space
+        if space is not None and space.quick and here.get() is None and not kwargs:
+            handler = space.calls.get(method)
+            if handler is not None and len(args) == handler.exact and len(space.mailbox) < space.capacity:
+                space.accepted = number = space.accepted + 1
+                message = Message()
+                message.handler = handler
+                message.args = args
+                message.options = self._options
+                message.at = space.clock.now
+                message.waiter = message.extra = None
+                message.made_id = message_id = f"{space.tag}{number}"
+                space.mailbox.append(message)
+                if space.parked:
+                    reschedule(space.parked.pop())
+                return message_id
         message = self._message(method, args, kwargs, None)
         place = here.get()
         if place is not None and place.in_turn():
@@ -237,6 +265,9 @@ class SpaceHandle(Generic[A_co]):
         """
         await checkpoint_if_cancelled()
         task = current_task()
+        message = self._quick_message(method, args, task) if not kwargs and here.get() is None else None
+        if message is not None:
+            return await self._answer(message, task)
         message = self._message(method, args, kwargs, task)
         if message.handler.streams:
             msg = f"{message.call} streams its answer: use `async with handle.stream(...)`, or send it"
@@ -247,7 +278,7 @@ class SpaceHandle(Generic[A_co]):
         self._offer(message, None, place, may_wait=True)
         return await self._answer(message, task)
 
-    async def _ask_in_turn(self, place: Place, message: Message, task: Task) -> Any:  # noqa: ANN401
+    async def _ask_in_turn(self, place: Place, message: Message, task: Task) -> Any:
         """Ask from a turn: under an id that a second try repeats, and never into a ring."""
         space = place.space
         worker = space.worker_of(place)
@@ -306,8 +337,10 @@ class SpaceHandle(Generic[A_co]):
             held.wake()
             path = ring(target, worker)
 
-    async def _answer(self, message: Message, task: Task) -> Any:  # noqa: ANN401 (what the handler returned)
+    async def _answer(self, message: Message, task: Task) -> Any:
         def abort(_: object) -> Abort:
+            if message.waiter is None:
+                return Abort.FAILED  # the call was answered at the door, before it began to wait
             self._leave(message, task)
             return Abort.SUCCEEDED
 
@@ -402,7 +435,7 @@ class SpaceHandle(Generic[A_co]):
         return self._runtime  # type: ignore[return-value]
 
     def _bind(self) -> None:
-        from spaceactors._hub import runtime_here  # noqa: PLC0415 (only unpickled handles need it)
+        from spaceactors._hub import runtime_here
 
         runtime = runtime_here()
         if runtime is None:
@@ -410,6 +443,22 @@ class SpaceHandle(Generic[A_co]):
             raise BadCall(msg, space=self)
         self._runtime = runtime
         self._kind = runtime.named_kind(self._kind_name)
+        self._options = evolve(self._options, clock=runtime.clock)
+
+    def _quick_message(self, method: Callable[..., Any], args: tuple[Any, ...], waiter: Task | None) -> Message | None:
+        """Have an ordinary call accepted, if it is one that needs nothing but a place: the hot path of all senders."""
+        space = self._space
+        if space is None or not space.quick:
+            return None
+        handler = space.calls.get(method)
+        if handler is None or len(args) != handler.exact or len(space.mailbox) >= space.capacity:
+            return None
+        message = new_message(handler, args, self._options, space.clock.now, waiter)
+        space.mailbox.append(message)
+        space.accepted += 1
+        if space.parked:
+            reschedule(space.parked.pop())
+        return message
 
     def _message(
         self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], waiter: Task | None
@@ -423,13 +472,14 @@ class SpaceHandle(Generic[A_co]):
             misfit = handler.misfit(args, kwargs)
             if misfit is not None:
                 raise BadCall(misfit, space=self)
-        runtime: Hub = self._runtime  # type: ignore[assignment]
-        message = Message(handler, args, kwargs or NO_KWARGS, self._options, runtime.clock, waiter)
+        message = new_message(handler, args, self._options, self.runtime.clock.now, waiter)
+        if kwargs:
+            message.rare().kwargs = kwargs
         if self._options.message_id is not None:
             message.rare().identified = True
         return message
 
-    def _handler(self, kind: Kind, method: Callable[..., Any]) -> Any:  # noqa: ANN401
+    def _handler(self, kind: Kind, method: Callable[..., Any]) -> Any:
         try:
             return kind.handler(method)
         except BadCall as error:
@@ -439,18 +489,11 @@ class SpaceHandle(Generic[A_co]):
         """Bring a message to its space, live or not; tell whether it was accepted."""
         space = self._space
         if space is None or space.gone:
-            space = self._space = self.runtime.space_or_none(self)
+            space = self.runtime.space_or_none(self)
             if space is None:
                 return self.runtime.line_up(self, message, waiting, may_wait=may_wait)
-        if (
-            space.gate is None
-            and message.extra is None
-            and message.handler.plain
-            and len(space.mailbox) < space.capacity
-            and self._group is None
-        ):
-            space.accept(message)
-            return True
+            if self._plain:
+                self._space = space
         self.check_group(space)
         source = Source.BACKGROUND if place is not None and place.background else Source.OUTSIDE
         return space.offer(message, source, waiting, may_wait=may_wait)
@@ -458,7 +501,9 @@ class SpaceHandle(Generic[A_co]):
     def check_group(self, space: Space) -> None:
         """Refuse a group that is not the space's: its first message fixed it."""
         if self._group is not None and self._group != space.row.group:
-            msg = f"{space.name} belongs to the group {space.row.group!r} since its first message, not to {self._group!r}"
+            msg = (
+                f"{space.name} belongs to the group {space.row.group!r} since its first message, not to {self._group!r}"
+            )
             raise BadCall(msg, space=self)
 
     @property
@@ -489,7 +534,9 @@ class SpaceHandle(Generic[A_co]):
         return CommittedHistory(lambda: self.runtime.store.find(self.kind, self.id))
 
     @overload
-    def subscribe(self, /, *, after: int | None = None) -> AbstractAsyncContextManager[AsyncIterator[Emitted[Any] | Gap]]: ...
+    def subscribe(
+        self, /, *, after: int | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Emitted[Any] | Gap]]: ...
     @overload
     def subscribe(
         self, event: type[E], /, *, after: int | None = None
@@ -513,18 +560,21 @@ class SpaceHandle(Generic[A_co]):
         """Send a message that came back with an error again, under its old id; return when it is accepted."""
         method = message.handler.function
         options = MessageOptions(
+            clock=self.runtime.clock,
             message_id=message.id,
             priority=message.options.priority,
             correlation_id=message.options.correlation_id,
             headers=message.options.headers,
         )
-        again = SpaceHandle(self._runtime, self._kind, self._kind_name, self._id, self._group, options)
+        again: SpaceHandle[Any] = SpaceHandle(
+            self._runtime, self._kind, self._kind_name, self._id, self._group, options
+        )
         return await again.send(method, *message.args, **message.kwargs)
 
     def _control(self) -> Control:
         return Control(self)
 
-    async def drain(self, timeout: float | None = None) -> DrainReport:  # noqa: ASYNC109
+    async def drain(self, timeout: float | None = None) -> DrainReport:
         """Finish what was accepted, within `timeout` seconds, and end the activation; the next message starts anew."""
         return await self._control().drain(timeout)
 
@@ -553,8 +603,10 @@ class SpaceHandle(Generic[A_co]):
         await self._control().delete()
 
 
+def _is_message_id(value: object) -> bool:
+    return value is None or (isinstance(value, str) and bool(value))
+
+
 def _unbound(kind: str, space_id: str) -> SpaceHandle[Any]:
     """Make a handle that no runtime has bound yet."""
     return SpaceHandle(None, None, kind, space_id)
-
-

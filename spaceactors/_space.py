@@ -30,6 +30,7 @@ from spaceactors._errors import (
     SpaceStopped,
 )
 from spaceactors._events import MessageSettled
+from spaceactors._message import new_id
 from spaceactors._options import DiscardReason, Outcome
 from spaceactors._store import Known
 
@@ -39,15 +40,15 @@ if TYPE_CHECKING:
 
     from spaceactors._actor import Actor, Failure
     from spaceactors._handle import SpaceHandle
+    from spaceactors._hub import Hub
     from spaceactors._keeper import Alarm
     from spaceactors._kind import Kind
     from spaceactors._lane import Lane
     from spaceactors._message import Message
-    from spaceactors._hub import Hub
     from spaceactors._store import Row
     from spaceactors._turn import Place
     from spaceactors._worker import Worker
-    from supervisors import Budget
+    from supervisors._budget import Budget
     from supervisors._running import Running
 
 OUTCOMES = tuple(Outcome)
@@ -96,21 +97,24 @@ class Space:
 
     __slots__ = (
         "__weakref__",
+        "_gate",
+        "_handle",
         "accepted",
         "actor",
-        "asleep",
         "alarm",
         "asked",
+        "asleep",
+        "attention",
         "background",
         "backing_off",
         "budget",
+        "calls",
         "capacity",
         "clock",
-        "dirty",
+        "crowded",
         "ending",
         "failure",
         "finished",
-        "gate",
         "gone",
         "has_place",
         "held_by",
@@ -134,16 +138,16 @@ class Space:
         "paused",
         "progress_at",
         "quarantined",
+        "quick",
         "restarts",
         "returned",
         "row",
         "runtime",
         "stuck",
+        "tag",
         "version",
         "workers",
         "working",
-        "attention",
-        "_handle",
     )
 
     def __init__(self, runtime: Hub, kind: Kind, space_id: str, row: Row) -> None:
@@ -162,7 +166,15 @@ class Space:
         # Pending messages whose ids their senders gave.
         self.asked: dict[str, Message] = {}
         # Why nothing is taken from outside; None: everything is.
-        self.gate: Gate | None = None
+        self._gate: Gate | None = None
+        # Whether an ordinary message needs nothing but a place: no gate, no lane, nothing durable, not gone.
+        self.quick = not runtime.store.durable
+        # Whether anybody waits for a place here: senders from outside, or spaces whose turns have sent too much.
+        self.crowded = False
+        # What the ids of its ordinary messages begin with; the count of accepted messages ends them.
+        self.tag = f"{new_id()}-"
+        # The way from a method to its handler; the kind's own.
+        self.calls = kind.calls
 
         # ---- the ledger: what was accepted, and what it ended in, in the order of `Outcome`
         self.accepted = 0
@@ -196,10 +208,9 @@ class Space:
         # What `start_soon` started and still runs.
         self.background: list[Running] = []
 
-        # ---- the turn's state: what the running turn sees, and whether it must commit more than its outcome
+        # ---- the turn's state: what the running turn sees, and the version on which it builds
         self.working = row.state
         self.version = row.version
-        self.dirty = False
 
         # ---- capacity: targets of the last turn that are over capacity, and spaces that wait for this one
         self.held_by: list[Space] = []
@@ -252,12 +263,16 @@ class Space:
     @property
     def busy(self) -> bool:
         """Whether anything is accepted and not settled."""
-        return bool(self.mailbox) or self.asleep is not None or any(worker.message is not None for worker in self.workers)
+        return (
+            bool(self.mailbox) or self.asleep is not None or any(worker.message is not None for worker in self.workers)
+        )
 
     @property
     def pending(self) -> int:
         """How many messages are accepted and not settled, counted where they are."""
-        return len(self.mailbox) + (self.asleep is not None) + sum(worker.message is not None for worker in self.workers)
+        return (
+            len(self.mailbox) + (self.asleep is not None) + sum(worker.message is not None for worker in self.workers)
+        )
 
     @property
     def idle(self) -> bool:
@@ -297,6 +312,31 @@ class Space:
         """Return the place of the next message among those of its lane."""
         return self.mailbox[0].rare().number if self.mailbox else 0
 
+    # ---- its place among others
+
+    @property
+    def gate(self) -> Gate | None:
+        """Why nothing is taken from outside; None: everything is."""
+        return self._gate
+
+    @gate.setter
+    def gate(self, gate: Gate | None) -> None:
+        self._gate = gate
+        self._look_whether_quick()
+
+    def join(self, lane: Lane) -> None:
+        """Take turns in a lane that other spaces share."""
+        self.lane = lane
+        self._look_whether_quick()
+
+    def leave(self) -> None:
+        """Be out of the runtime for good."""
+        self.gone = True
+        self._look_whether_quick()
+
+    def _look_whether_quick(self) -> None:
+        self.quick = not (self._gate or self.lane or self.gone or self.runtime.store.durable)
+
     # ---- waking
 
     def wake(self) -> None:
@@ -332,7 +372,7 @@ class Space:
             NotAccepted: one of its kinds; nothing is counted then.
 
         """
-        if message.extra is not None and message.extra.identified and self._joins(message):
+        if self._joins(message):
             return True
         if not self.passes(source):
             raise self.refusal(message)
@@ -368,6 +408,7 @@ class Space:
                 if self.line is None:
                     self.line = deque()
                 self.line.append((message, waiting))
+                self.crowded = True
                 self._watch_expiry(message)
                 return False
             case _:
@@ -385,15 +426,22 @@ class Space:
     def accept(self, message: Message) -> None:
         """Give a message its place in the mailbox: from here on it is in the ledger."""
         message.at = self.clock.now
-        if self.lane is not None:
-            message.rare().number = self.runtime.next_number()
+        if not self.quick or message.handler.watched:
+            message.rare()
+        extra = message.extra
+        if extra is not None:
+            if self.lane is not None:
+                extra.number = self.runtime.next_number()
+            if extra.identified:
+                self.asked[message.id] = message
+            if message.options.expires_after is not None:
+                self._watch_expiry(message)
+        self.take_quickly(message)
+
+    def take_quickly(self, message: Message) -> None:
+        """Accept an ordinary message of a quick space that has a place."""
         self.mailbox.append(message)
         self.accepted += 1
-        if message.extra is not None:
-            if message.extra.identified:
-                self.asked[message.id] = message
-        if message.options.expires_after is not None:
-            self._watch_expiry(message)
         if self.parked:
             reschedule(self.parked.pop())
 
@@ -401,7 +449,7 @@ class Space:
         """Take what a turn has sent, over capacity if need be; whatever becomes of it, it is in the ledger."""
         verdict = admit_from_turn(waiting=len(self.mailbox), capacity=self.capacity)
         try:
-            if message.extra is not None and message.extra.identified and self._joins(message):
+            if self._joins(message):
                 return Overload.ACCEPT
         except BadCall as error:
             self.return_at_once(message, error)
@@ -421,12 +469,22 @@ class Space:
         """Let waiting senders in, in their order, as far as there are places."""
         line = self.line
         while line and len(self.mailbox) < self.capacity:
-            message, task = line.popleft()
-            self.accept(message)
-            if task is not None:
-                reschedule(task)
+            self._let_in(*line.popleft())
         if not line:
             self.line = None
+
+    def _let_in(self, message: Message, task: Task | None) -> None:
+        """Give a waiting sender the place that came free; its id may have become known while it waited."""
+        try:
+            if self._joins(message):
+                self._forget_expiry(message)
+            else:
+                self.accept(message)
+        except BadCall as error:
+            self._turn_away(message, task, error)
+        else:
+            if task is not None:
+                reschedule(task)
 
     def place_freed(self) -> None:
         """Act on a place that became free: let senders in, let held senders go on."""
@@ -434,6 +492,7 @@ class Space:
             self.admit()
         if self.holds and len(self.mailbox) <= self.capacity:
             self.release_senders()
+        self.crowded = bool(self.line or self.holds)
 
     def release_senders(self) -> None:
         """Let the spaces that wait for this one to be within capacity begin their next turns."""
@@ -458,13 +517,17 @@ class Space:
         """Refuse all who wait for a place: the gate was closed."""
         line, self.line = self.line, None
         for message, task in line or ():
-            self._forget_expiry(message)
-            waiter = task or message.waiter
-            if waiter is not None:
-                message.waiter = None
-                reschedule(waiter, Error(self.refusal(message)))
-            elif message.extra is not None and message.extra.timer is not None:
-                self.runtime.timers.refused(self, message.extra.timer)
+            self._turn_away(message, task, self.refusal(message))
+
+    def _turn_away(self, message: Message, task: Task | None, error: NotAccepted) -> None:
+        """Tell a refusal to whoever waited with a message for a place."""
+        self._forget_expiry(message)
+        waiter = task or message.waiter
+        if waiter is not None:
+            message.waiter = None
+            reschedule(waiter, Error(error))
+        elif message.extra is not None and message.extra.timer is not None:
+            self.runtime.timers.refused(self, message.extra.timer)
 
     # ---- the running of messages
 
@@ -476,6 +539,8 @@ class Space:
 
     def _joins(self, message: Message) -> bool:
         """Join the earlier message of the same id, if there is one."""
+        if message.extra is None or not message.extra.identified:
+            return False
         earlier = self.asked.get(message.id)
         known = None if earlier is not None else self._settled(message.id)
         if earlier is None and known is None:
@@ -486,10 +551,13 @@ class Space:
             raise BadCall(msg, space=self.handle, message=message)
         task = message.waiter
         if task is not None and earlier is not None:
+            if self.gate is Gate.QUARANTINED:
+                raise self.refusal(message)  # the earlier one stays, and nobody knows for how long
             earlier.rare().more_waiters.append(task)
         elif task is not None and known is not None:
             message.waiter = None
-            reschedule(task, Error(known.result) if known.outcome is Outcome.REJECTED else Value(known.result))
+            rejected = known.outcome is Outcome.REJECTED
+            reschedule(task, Error(_copy_of(known.result, self, message)) if rejected else Value(known.result))
         return True
 
     def _settled(self, message_id: str) -> Known | None:
@@ -502,7 +570,8 @@ class Space:
 
     def _note_settled(self, message: Message, outcome: Outcome, result: object) -> None:
         """Keep a settled id with its reply for a while, or free it."""
-        self.asked.pop(message.id, None)
+        if self.asked.get(message.id) is message:
+            del self.asked[message.id]
         if outcome not in (Outcome.HANDLED, Outcome.REJECTED):
             return
         if outcome is Outcome.REJECTED:
@@ -543,13 +612,11 @@ class Space:
 
     # ---- outcomes
 
-    def took(self, message: Message, began: float) -> None:
-        """Note how long a message waited for its turn, and how long the turn took."""
+    def took(self, began: float) -> None:
+        """Note how long a turn took that ended in another scheduler tick than it began."""
         now = self.clock.now
         self.progress_at = now
-        if began != message.at:
-            self.runtime.waiting_times.note(began - message.at)
-        if now != began:
+        if now is not began:
             self.runtime.handling_times.note(now - began)
 
     def settle(
@@ -596,9 +663,7 @@ class Space:
 
     def _tell(self, message: Message, outcome: Outcome, error: BaseException | None, why: DiscardReason | None) -> None:
         cause = error.__cause__ if isinstance(error, ActorCrashed) else error
-        self.runtime.publish(
-            MessageSettled, self, message.id, message.call, outcome, message.attempts, why, cause
-        )
+        self.runtime.publish(MessageSettled, self, message.id, message.call, outcome, message.attempts, why, cause)
 
     def discard(self, message: Message, why: DiscardReason) -> None:
         """End a message by a rule that was asked for."""
@@ -608,7 +673,9 @@ class Space:
 
     def give_back(self, message: Message, reason: BaseException | None = None) -> None:
         """Return a message to whoever sent it; one that a turn sent becomes a dead letter."""
-        error = MessageReturned(f"{message!r} was returned: {self.name} ended first", space=self.handle, message=message)
+        error = MessageReturned(
+            f"{message!r} was returned: {self.name} ended first", space=self.handle, message=message
+        )
         error.__cause__ = reason
         self.returned += 1
         self.settle(message, RETURNED, error=error)

@@ -39,7 +39,21 @@ TURNS_AT_A_STRETCH = 64
 class Worker:
     """One task that runs turns of a space; a space with `concurrency=n` has n, of which the first leads the life."""
 
-    __slots__ = ("_record", "background", "began", "cut", "leads", "message", "open", "returned", "scope", "space", "task", "waits")
+    __slots__ = (
+        "_record",
+        "background",
+        "began",
+        "cut",
+        "in_hook",
+        "leads",
+        "message",
+        "returned",
+        "scope",
+        "space",
+        "task",
+        "touched",
+        "waits",
+    )
 
     def __init__(self, space: Space, *, leads: bool) -> None:
         self.space = space
@@ -49,9 +63,12 @@ class Worker:
         self.task: trio.lowlevel.Task | None = None
         # The message of the running turn; a hook has none.
         self.message: Message | None = None
-        # Whether a turn is running, and whether its handler has returned: then nothing cancels it.
-        self.open = False
+        # Whether the running turn is a hook.
+        self.in_hook = False
+        # Whether its handler has returned: then nothing cancels it.
         self.returned = False
+        # Whether it must commit more than its outcome.
+        self.touched = False
         # When the running turn began, in seconds of Trio's clock.
         self.began = 0.0
         # What the running turn has done so far; None: nothing that must be kept.
@@ -72,10 +89,16 @@ class Worker:
         return task is self.task or descends(task, self.task)
 
     @property
+    def open(self) -> bool:
+        """Whether a turn is running."""
+        return self.message is not None or self.in_hook
+
+    @property
     def record(self) -> TurnRecord:
         """What the running turn has done, made now if need be."""
         if self._record is None:
             self._record = TurnRecord()
+            self.touched = True
         return self._record
 
     @property
@@ -98,8 +121,9 @@ class Worker:
             scope.cancel()
 
     def abandon(self, message: Message) -> None:
-        """Act on an asker or reader that left while its turn runs."""
-        if message is self.message and message.handler.when_abandoned is WhenAbandoned.CANCEL:
+        """Act on an asker or reader that left while its turn runs, unless others wait for the same answer."""
+        wanted = message.extra is not None and message.extra.more_waiters
+        if message is self.message and not wanted and message.handler.when_abandoned is WhenAbandoned.CANCEL:
             self.cancel(Cut.ABANDONED)
 
     def cancel(self, cut: Cut) -> None:
@@ -152,12 +176,10 @@ class Worker:
         """Run turns while the leader keeps an actor alive."""
         space = self.space
         while not space.gone:
-            if space.attention or not space.mailbox:
-                await self.park()
-            else:
-                await self._work()
-                if space.attention:
-                    space.wake()  # the leader waits until no turn is open
+            ready = space.mailbox and not space.attention
+            await (self._work() if ready else self.park())
+            if ready and space.attention:
+                space.wake()  # the leader waits until no turn is open
 
     async def _alone(self, act: Callable[[Worker], Coroutine[Any, Any, object]]) -> None:
         """Do something that no turn may run beside."""
@@ -203,7 +225,7 @@ class Worker:
         try:
             with trio.CancelScope() as self.scope:
                 await (self._one_turn() if single else self._turns())
-        except BaseException as raised:  # noqa: BLE001 (told apart below)
+        except BaseException as raised:
             error = raised
         if self.open:
             self._cut_off(error)
@@ -220,62 +242,58 @@ class Worker:
                 reschedule(task)
             space.parked.clear()
 
-    async def _turns(self) -> None:  # noqa: C901, PLR0912 (one loop on purpose)
+    async def _turns(self) -> None:  # noqa: C901 (one loop on purpose)
         """Handle what comes. This loop is the hot path: a turn without effects costs one call and its count."""
         space = self.space
         mailbox, outcomes, actor, clock = space.mailbox, space.outcomes, space.actor, space.clock
-        durable = space.runtime.store.durable
-        while True:
+        tick = None
+        while not space.attention:
             for _ in range(TURNS_AT_A_STRETCH):
-                if space.attention or self.cut is not None:
-                    return
-                if not mailbox:
+                if space.attention or not mailbox:  # type: ignore[redundant-expr]  # turns raise the flag
                     break
                 message = mailbox.popleft()
-                if space.line is not None or space.holds:
+                if space.crowded:
                     space.place_freed()
-                handler = message.handler
-                if message.extra is not None or handler.watched or durable:
+                if message.extra is not None:
                     await self._turn(message)
-                    if self.scope.cancel_called:
-                        return
                     continue
                 self.message = message
-                self.open = True
-                message.attempts += 1
                 began = clock.now
+                # Within one scheduler tick the clock's value is one and the same object.
+                if began is not tick:
+                    tick = began
+                    space.runtime.waiting_times.note(began - message.at)
                 try:
-                    if message.kwargs:
-                        reply = await handler.function(actor, *message.args, **message.kwargs)
-                    else:
-                        reply = await handler.function(actor, *message.args)
-                except Exception as error:  # noqa: BLE001 (a handler may raise anything)
+                    reply = await message.handler.function(actor, *message.args)
+                except Exception as error:
                     self._failed(message, error)
                     continue
-                # An extra that came meanwhile belongs to somebody else who waits for the same answer.
-                if space.dirty or self._record is not None or message.extra is not None:
+                if self.touched:
                     self.began = began
                     await self._finish(message, reply)
                     continue
                 outcomes[HANDLED] += 1
-                # Within one scheduler tick the clock's value is one and the same object.
-                if message.at is not clock.now:
-                    space.took(message, began)
+                if clock.now is not began:
+                    space.took(began)
                 waiter = message.waiter
                 if waiter is not None:
                     message.waiter = None
                     reschedule(waiter, Value(reply))
-                self.message = None
-                self.open = False
-            else:
+            self.message = None
+            if mailbox:
                 await checkpoint()
-                continue
-            if space.ending is not None:
-                space.attention = True
-                return
-            if space.runtime.draining:
-                space.runtime.look_whether_quiet(space)
-            await self.park()
+            elif not space.attention:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Park, unless the activation or the runtime waits for this very moment."""
+        space = self.space
+        if space.ending is not None:
+            space.attention = True
+            return
+        if space.runtime.draining:
+            space.runtime.look_whether_quiet(space)
+        await self.park()
 
     async def _one_turn(self) -> None:
         space = self.space
@@ -297,12 +315,12 @@ class Worker:
         if message.extra is not None and not life.still_wanted(space, message):
             return
         self.message = message
-        self.open = True
         message.attempts += 1
-        self.began = self.space.clock.now
+        self.began = space.clock.now
+        space.runtime.waiting_times.note(self.began - message.at)
         try:
             reply = await self._call(message)
-        except Exception as error:  # noqa: BLE001 (a handler may raise anything)
+        except Exception as error:
             self._failed(message, error)
             return
         await self._finish(message, reply)
@@ -310,13 +328,14 @@ class Worker:
     async def _finish(self, message: Message, reply: object) -> None:
         """Commit a turn whose handler has returned: from here on nothing cancels it."""
         self.returned = True
-        self.scope.deadline = inf
+        if self.scope.deadline != inf:
+            self.scope.deadline = inf
         if await self._commit(message):
-            self.space.took(message, self.began)
+            self.space.took(self.began)
             self.space.settle(message, HANDLED, reply=reply)
             self.close()
 
-    async def _call(self, message: Message) -> Any:  # noqa: ANN401 (whatever the handler returns)
+    async def _call(self, message: Message) -> Any:
         handler = message.handler
         async with AsyncExitStack() as held:
             if handler.limit:
@@ -350,7 +369,7 @@ class Worker:
         except VersionLost:
             self._again(message, counted=False)
             return False
-        except Exception as error:  # noqa: BLE001 (a store may raise anything)
+        except Exception as error:
             self._failed(message, error)
             return False
         return True
@@ -362,18 +381,18 @@ class Worker:
         space = self.space
         self._record = None
         self.message = None
-        self.open = self.returned = False
+        self.in_hook = self.returned = self.touched = False
         self.scope.deadline = inf
         space.working = space.row.state
         space.version = space.row.version
-        space.dirty = False
         if self.cut is not None:
             space.attention = True
 
     def _again(self, message: Message | None, *, counted: bool) -> None:
         """Put the message back in its place for another try."""
         if message is not None:
-            message.attempts -= not counted
+            message.attempts = max(message.attempts - (not counted), 0)
+            message.rare()  # tried again: no longer an ordinary message, whose tries are not counted
             self.space.put_back(message)
         self.close()
         self.space.attention = True
@@ -385,7 +404,7 @@ class Worker:
             self.close()
             life.failed(space, error, None)
             return
-        attempts = message.attempts
+        attempts = message.attempts = max(message.attempts, 1)
         most = attempts if _streamed(message) else message.handler.max_attempts
         verdict = judge(error, message.handler.throws, attempts=attempts, most=most)
         if verdict.again:
@@ -436,6 +455,7 @@ class Worker:
 
     def _settle_cut(self, message: Message, cut: Cut | None) -> None:
         space = self.space
+        message.attempts = max(message.attempts, 1)
         if cut in {Cut.INTERRUPTED, Cut.ABANDONED}:
             space.discard(message, DiscardReason.INTERRUPTED)
             return

@@ -43,9 +43,9 @@ def record(space: Space, what: str) -> TurnRecord:
     return worker(space, what).record
 
 
-def assign(space: Space, value: Any) -> None:  # noqa: ANN401 (any state)
+def assign(space: Space, value: Any) -> None:
     """Assign the state of the open turn."""
-    worker(space, "assigning self.state")
+    turn = worker(space, "assigning self.state")
     if space.kind.stateless:
         msg = f"{space.kind.cls.__name__} has no state: write class {space.kind.cls.__name__}(Actor[YourState])"
         raise TypeError(msg)
@@ -53,7 +53,7 @@ def assign(space: Space, value: Any) -> None:  # noqa: ANN401 (any state)
         msg = f"a state must be immutable, a {type(value).__name__} is not: use a tuple, a frozenset or a frozen class"
         raise TypeError(msg)
     space.working = value
-    space.dirty = True
+    turn.touched = True
 
 
 def message(space: Space) -> Message:
@@ -85,9 +85,7 @@ def count(space: Space, name: str, amount: float) -> None:
     counts[name] = counts.get(name, 0) + amount
 
 
-def start_soon(
-    space: Space, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...], name: str | None
-) -> None:
+def start_soon(space: Space, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...], name: str | None) -> None:
     """Start background work of the incarnation; from a turn or from other background work of the same space."""
     place = here.get()
     if place is None or place.space is not space or not (place.background or place.in_turn()):
@@ -95,7 +93,7 @@ def start_soon(
     space.runtime.background.start(space, fn, args, name)
 
 
-def schedule(  # noqa: PLR0913 (what `Actor.schedule` takes)
+def schedule(
     space: Space,
     key: str,
     method: Callable[..., Any],
@@ -111,7 +109,7 @@ def schedule(  # noqa: PLR0913 (what `Actor.schedule` takes)
     if len(given) != 1:
         msg = f"schedule({key!r}, ...) needs one of after=, at= and every=, not {', '.join(given) or 'none'}"
         raise TypeError(msg)
-    if every is not None and every <= 0 or after is not None and after < 0:
+    if (every is not None and every <= 0) or (after is not None and after < 0):
         msg = f"schedule({key!r}, ...): {given[0]} must be {'more than' if every is not None else 'at least'} 0 seconds"
         raise ValueError(msg)
     if at is not None and at.tzinfo is None:
@@ -150,7 +148,7 @@ def as_names(limit: str | Sequence[str]) -> tuple[str, ...]:
     return (limit,) if isinstance(limit, str) else tuple(limit)
 
 
-async def step(  # noqa: PLR0913 (what `Actor.step` takes)
+async def step(
     space: Space,
     name: str,
     fn: Callable[..., Awaitable[Any]],
@@ -158,13 +156,13 @@ async def step(  # noqa: PLR0913 (what `Actor.step` takes)
     *,
     retry: Retry | None,
     limit: str | Sequence[str],
-    timeout: float | None,  # noqa: ASYNC109
-) -> Any:  # noqa: ANN401 (what the function returns)
+    timeout: float | None,
+) -> Any:
     """Run a step, or give back what an earlier try of this message recorded."""
     turn = worker(space, "step")
     current = turn.message
     if current is None:
-        msg = f"a hook of {space.name} is a turn without a message: there is nothing to try again, call the function itself"
+        msg = f"a hook of {space.name} is a turn without a message, nothing is tried again: call the function itself"
         raise OutsideTurn(msg, space=space.handle)
     number = turn.record.named[name] = turn.record.named.get(name, 0) + 1
     key = name if number == 1 else f"{name}#{number}"
@@ -185,9 +183,9 @@ async def _tried(
     fn: Callable[..., Awaitable[Any]],
     args: tuple[Any, ...],
     retry: Retry | None,
-    timeout: float | None,  # noqa: ASYNC109
-) -> Any:  # noqa: ANN401
-    async def once() -> Any:  # noqa: ANN401
+    timeout: float | None,
+) -> Any:
+    async def once() -> Any:
         if timeout is None:
             return await fn(*args)
         with trio.fail_after(timeout):
@@ -205,15 +203,15 @@ async def _tried(
     return await attempts(once)
 
 
-async def suspend(  # noqa: PLR0913 (what `Actor.suspend` takes)
+async def suspend(
     space: Space,
     name: str,
     question: object,
     *,
     answer: type[Any],
-    timeout: float | None,  # noqa: ASYNC109
-    default: Any,  # noqa: ANN401
-) -> Any:  # noqa: ANN401
+    timeout: float | None,
+    default: Any,
+) -> Any:
     """Give back a recorded answer, or end this try until there is one."""
     turn = worker(space, "suspend")
     await trio.lowlevel.checkpoint()

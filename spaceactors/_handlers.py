@@ -28,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, object] | AsyncIterator
 MARK = "__spaceactors_handler__"
 
 
-def _optional(choices: type[Enum]) -> Any:  # noqa: ANN401
+def _optional(choices: type[Enum]) -> Any:
     def check(_: object, attribute: Attribute[Any], value: object) -> None:
         if value is not None and not isinstance(value, choices):
             msg = f"{attribute.name} of a handler must be a {choices.__name__} or left out, not {value!r}"
@@ -87,7 +87,8 @@ def handler(fn: Any = None, /, **options: Any) -> Any:
         fn: the `async def` method.
         **options: `name` (how the message is called in stores and input files; the method's name), `limit` (limits of
             the runtime held during the turn), `when_busy`, `when_interrupted`, `when_abandoned`, `timeout` (seconds of
-            one turn), `max_attempts`, `throws` (errors that reject instead of crash). What is left out is as in `SpaceOptions`.
+            one turn), `max_attempts`, `throws` (errors that reject instead of crash). What is left out is as in
+            `SpaceOptions`.
 
     Raises:
         TypeError: the method is no `async def`.
@@ -97,7 +98,11 @@ def handler(fn: Any = None, /, **options: Any) -> Any:
     if fn is not None:
         return _mark(fn, HandlerOptions())
     chosen = HandlerOptions(**options)
-    return lambda method: _mark(method, chosen)
+
+    def mark(method: Any) -> Any:
+        return _mark(method, chosen)
+
+    return mark
 
 
 @final
@@ -115,13 +120,15 @@ class Handler:
     """One handler with all its options settled: what a message points at and the worker runs."""
 
     __slots__ = (
+        "exact",  # how many positional arguments fit, where that is one number; else -1
         "function",  # runs a message: a plain function of (actor, *args)
         "least",  # how many positional arguments fit, when there are no keywords
         "limit",
         "max_attempts",
         "most",
         "name",
-        "plain",  # an ordinary message: it queues, whatever the space is doing
+        "plain",  # its messages queue, whatever the space is doing
+        "quick",  # plain and not watched
         "signature",
         "streams",
         "throws",
@@ -147,6 +154,8 @@ class Handler:
         self.throws = (*chosen.throws, *options.throws)
         self.plain = self.when_busy is WhenBusy.ENQUEUE
         self.watched = self.streams or self.timeout is not None or bool(self.limit)
+        self.quick = self.plain and not self.watched
+        self.exact = self.least if self.least == self.most and self.quick else -1
 
     def misfit(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str | None:
         """Return what is wrong with these arguments, or None."""

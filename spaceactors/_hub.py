@@ -25,6 +25,7 @@ from spaceactors._handle import SpaceHandle
 from spaceactors._keeper import Keeper
 from spaceactors._lane import Lane
 from spaceactors._log import Log
+from spaceactors._message import MessageOptions
 from spaceactors._options import SpaceStatus
 from spaceactors._places import Places
 from spaceactors._snapshot import SpaceInfo, Stopwatch, status_of
@@ -69,7 +70,7 @@ class _Named:
 class Hub:
     """The inside of one runtime."""
 
-    def __init__(  # noqa: PLR0913 (made by `open_runtime` only)
+    def __init__(
         self,
         kinds: Iterable[Kind],
         deps: object,
@@ -99,6 +100,8 @@ class Hub:
         self._lanes: WeakValueDictionary[str, Lane] = WeakValueDictionary()
         # Numbers accepted messages where spaces share lanes.
         self._numbers = count(1)
+        # What messages are sent with, unless a handle says more.
+        self.options = MessageOptions(clock=clock)
         # How many calls were made, to let others run now and then.
         self.calls = 0
 
@@ -153,18 +156,18 @@ class Hub:
         """Return how errors and reports name a space: by its id, and where there are several kinds by both."""
         return space_id if len(self.by_name) == 1 else f"{kind.name}/{space_id}"
 
-    def handle(self, kind: Kind, space_id: str, group: str | None = None) -> SpaceHandle[Any]:
+    def handle(self, kind: Kind, space_id: Any, group: str | None = None) -> SpaceHandle[Any]:
         """Return a handle. Raises `BadCall` for an id that is none."""
         if not isinstance(space_id, str) or not space_id:
             msg = f"a space id is a text that is not empty, not {space_id!r}"
             raise BadCall(msg)
-        return SpaceHandle(self, kind, kind.name, space_id, group)
+        return SpaceHandle(self, kind, kind.name, space_id, group, self.options)
 
     # ---- rows
 
-    def first_state(self, handle: SpaceHandle[Any]) -> Any:  # noqa: ANN401 (any state)
+    def first_state(self, handle: SpaceHandle[Any]) -> Any:
         """Return the state in which a space begins."""
-        cls = self.by_name[handle.kind].cls
+        cls: Any = self.by_name[handle.kind].cls
         bare = cls.__new__(cls)
         object.__setattr__(bare, "_space", _Named(handle.id))
         return bare.initial_state()
@@ -183,7 +186,8 @@ class Hub:
         if space is None:
             return
         if space.open_turns:
-            space.dirty = True  # so that its commit compares versions
+            for worker in space.workers:
+                worker.touched = True  # so that its commit compares versions
         else:
             space.working, space.version = space.row.state, space.row.version
 
@@ -224,7 +228,7 @@ class Hub:
         space = self.live[handle.key] = Space(self, kind, handle.id, row)
         group = "" if self._one_lane else row.group
         if group is not None:
-            space.lane = self._lanes.setdefault(group, Lane())
+            space.join(self._lanes.setdefault(group, Lane()))
         if self.draining:
             space.gate = Gate.CLOSING
         return space
@@ -245,14 +249,14 @@ class Hub:
         set_current_signal(None)
         try:
             await worker.run()
-        except BaseException as error:  # noqa: BLE001 (KeyboardInterrupt and its like concern the whole program)
+        except BaseException as error:
             if isinstance(error, trio.Cancelled):
                 raise
             self.block.die(error)
 
     def make_actor(self, space: Space) -> Actor[Any]:
         """Make a new incarnation's actor."""
-        cls = space.kind.cls
+        cls: Any = space.kind.cls
         actor: Actor[Any] = cls.__new__(cls)
         object.__setattr__(actor, "_space", space)
         if space.kind.takes_deps or (space.kind.takes_deps is None and self._deps is not None):
@@ -270,7 +274,7 @@ class Hub:
         """Take a space out of memory: its figures go into the totals."""
         if space.gone:
             return
-        space.gone = True
+        space.leave()
         self.live.pop((space.kind.name, space.id), None)
         self.folded_accepted += space.accepted
         for number, settled in enumerate(space.outcomes):
@@ -315,7 +319,10 @@ class Hub:
     def line_up(self, handle: SpaceHandle[Any], message: Message, waiting: Task | None, *, may_wait: bool) -> bool:
         """Have a message wait outside until there is a place for its space."""
         if not may_wait:
-            msg = f"there is no place for one more live space ({self.config.max_live_spaces} are busy): use `await handle.send(...)`"
+            msg = (
+                f"there is no place for one more live space ({self.config.max_live_spaces} are busy):"
+                " use `await handle.send(...)`"
+            )
             raise MailboxFull(msg, space=handle, message=message)
         self.places.line_up(handle, message, waiting)
         return False

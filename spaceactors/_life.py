@@ -88,7 +88,7 @@ async def hook(worker: Worker, call: Callable[[], Awaitable[Any]]) -> bool:
     if space.lane is not None:
         space.lane.begin(worker)
     error: BaseException | None = None
-    worker.open = True
+    worker.in_hook = True
     done = False
     try:
         with trio.CancelScope() as worker.scope:
@@ -98,7 +98,7 @@ async def hook(worker: Worker, call: Callable[[], Awaitable[Any]]) -> bool:
             done = True
     except VersionLost:
         done = True  # a hook is not run again: what it wrote is dropped, what it saw is reloaded
-    except Exception as raised:  # noqa: BLE001 (a hook may raise anything)
+    except Exception as raised:
         error = raised
     finally:
         worker.close()
@@ -218,17 +218,21 @@ def ask_to_passivate(space: Space) -> None:
     space.wake()
 
 
+async def _still_idle(worker: Worker) -> bool:
+    """Run `on_idle` if it is due, and tell whether it left the space idle."""
+    space = worker.space
+    if space.actor is not None and space.idle_due() and "on_idle" in space.kind.hooks:
+        await hook(worker, space.actor.on_idle)
+    return space.idle
+
+
 async def passivate(worker: Worker) -> bool:
     """Leave memory in good order; tell whether the space is gone, or a message came in between."""
     space = worker.space
     space.passivating = False
-    if not space.idle:
+    if not (space.idle and await _still_idle(worker)):
         return False
     actor = space.actor
-    if actor is not None and space.idle_due() and "on_idle" in space.kind.hooks:
-        await hook(worker, actor.on_idle)
-    if not space.idle:
-        return False
     await space.runtime.background.stop(space, grace=space.options.shutdown)
     if actor is not None and "on_stop" in space.kind.hooks and space.failure is None:
         await hook(worker, actor.on_stop)

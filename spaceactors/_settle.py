@@ -69,6 +69,7 @@ def hold(sender: Space, target: Space) -> None:
         return
     sender.held_by.append(target)
     target.holds.append(sender)
+    target.crowded = True
     sender.attention = True
 
 

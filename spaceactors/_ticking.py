@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 from spaceactors._errors import NotAccepted
-from spaceactors._message import DEFAULT_OPTIONS, NO_KWARGS, Message
+from spaceactors._message import new_message
 from spaceactors._space import Source
 from spaceactors._timers import Timer, next_due
 
 if TYPE_CHECKING:
     from spaceactors._hub import Hub
+    from spaceactors._message import Message
     from spaceactors._space import Space
     from spaceactors._store import Row
 
@@ -56,7 +57,7 @@ class Ticking:
         if timer.stale or runtime.draining:
             return
         space = runtime.space_for(runtime.handle(runtime.by_name[row.kind], row.id))
-        message = Message(timer.call.handler, timer.call.args, NO_KWARGS, DEFAULT_OPTIONS, runtime.clock)
+        message = new_message(timer.call.handler, timer.call.args, runtime.options, runtime.clock.now)
         message.rare().timer = timer
         timer.tick = message
         try:

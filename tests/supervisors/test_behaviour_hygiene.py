@@ -358,9 +358,9 @@ def allowed(error, story, world):
             return False
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 @settings(
-    max_examples=600, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=False
+    max_examples=500, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=False
 )
 @given(root=TREES, story=STORIES, tell=st.sampled_from([tell_of_a_tree, tell_of_a_tree, tell_of_a_pool]))
 def test_R25_R26_S23_hygiene_everything_started_ends_once_and_in_order(root, story, tell):

@@ -106,7 +106,7 @@ async def test_P2_short_lived_pool_children_leave_no_growth():
 
     async with open_pool() as pool:
         before = await come_and_go(pool, 1_000)
-        after = await come_and_go(pool, 20_000)
+        after = await come_and_go(pool, 10_000)
         assert pool.children() == ()
     assert after - before < 500
 
@@ -207,7 +207,7 @@ def chain(depth, leaf, **options):
 DEPTH = 10_000
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 async def test_P4_a_tree_ten_thousand_deep_starts_and_stops(puppet):
     a = puppet("a", work_seconds=2.0)
     async with open_supervisor([chain(DEPTH, a.spec())]) as supervisor:

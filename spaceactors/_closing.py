@@ -63,6 +63,7 @@ class Closing:
                     services.start_soon(self._hub.keeper.run)
                     if self._handle_signals:
                         await services.start(partial(watch_signals, self._on_signal))
+                    self._hub.timers.take_up()
                     started.set()
         finally:
             trio.lowlevel.remove_instrument(self._hub.clock)

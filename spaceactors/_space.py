@@ -31,7 +31,7 @@ from spaceactors._errors import (
 )
 from spaceactors._events import MessageSettled
 from spaceactors._message import new_id
-from spaceactors._options import DiscardReason, Outcome
+from spaceactors._options import DiscardReason, Outcome, Overflow
 from spaceactors._store import Known
 
 if TYPE_CHECKING:
@@ -384,7 +384,9 @@ class Space:
             raise SpaceBusy(msg, space=self.handle, message=message)
         if admission is Admission.LATEST:
             self._discard_waiting()
-        full = admit_full(self.options.overflow, waiting=len(self.mailbox), capacity=self.capacity)
+        # Nobody is there to be told that a tick was refused: it waits, and drops nothing of others.
+        overflow = Overflow.WAIT if source is Source.TIMER else self.options.overflow
+        full = admit_full(overflow, waiting=len(self.mailbox), capacity=self.capacity)
         accepted = self._take(message, full, waiting, may_wait=may_wait)
         self.runtime.disturb(self)
         if admission is Admission.INTERRUPT and accepted:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from spaceactors._space import Space
     from spaceactors._store import Row
 
+# Rows looked at in one go when a runtime opens.
+_PAGE = 10_000
+
 
 @final
 class Ticking:
@@ -24,6 +27,17 @@ class Ticking:
 
     def __init__(self, runtime: Hub) -> None:
         self._runtime = runtime
+
+    def take_up(self) -> None:
+        """Go on with the timers that an earlier runtime left in the store: late rather than never."""
+        for kind in self._runtime.by_name:
+            rows = self._runtime.store.rows(kind, limit=_PAGE)
+            while rows:
+                for row in rows:
+                    for timer in row.timers.values():
+                        timer.tick = None
+                        self._arm(row, timer)
+                rows = self._runtime.store.rows(kind, after=rows[-1].id, limit=_PAGE)
 
     def replace(self, row: Row, key: str, timer: Timer | None) -> None:
         """Put a committed timer in the place of the earlier one of that key; None: only cancel that."""

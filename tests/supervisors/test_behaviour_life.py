@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from contextlib import asynccontextmanager
+from functools import partial, wraps
 
 import pytest
 import trio
@@ -20,9 +21,9 @@ from supervisors import (
     PoolFull,
     Restart,
     RestartLimit,
+    RestartLimitExceeded,
     Strategy,
     SupervisorClosed,
-    SupervisorError,
     UnknownChild,
     open_pool,
     open_supervisor,
@@ -148,9 +149,9 @@ async def test_L2_something_else_than_a_spec_is_refused_before_anything_starts(p
 
 @pytest.mark.parametrize("asked", ["later", "nobody"])
 async def test_L2_a_value_can_only_be_asked_of_an_earlier_sibling(puppet, trace, asked):
-    first, later = puppet("first"), puppet("later")
-    with pytest.raises((SupervisorError, ValueError), match=asked):
-        async with open_supervisor([first.spec(value_of(asked, int)), later.spec()]):
+    first, asking, later = puppet.cast("first asking later")
+    with pytest.raises(ValueError, match=asked):
+        async with open_supervisor([first.spec(), asking.spec(value_of(asked, int)), later.spec()]):
             pytest.fail("opened")
     assert not trace
 
@@ -342,6 +343,50 @@ async def test_L7_a_child_that_crashes_while_later_ones_start_is_restarted_when_
     async with open_supervisor([ChildSpec("shaky", shaky), slow.spec()]):
         await wait_all_tasks_blocked()
         assert trace.take() == "+shaky +slow +shaky"
+
+
+class Startable:
+    async def __call__(self, name, *, task_status):
+        await trio.sleep(1)
+        task_status.started(name)
+        await trio.sleep_forever()
+
+    async def method(self, name, *, task_status):
+        await self(name, task_status=task_status)
+
+
+def decorated(function):
+    @wraps(function)
+    async def wrapper(*args, **kwargs):
+        await function(*args, **kwargs)
+
+    return wrapper
+
+
+READY_AFTER_A_SECOND = {
+    "object": Startable(),
+    "method": Startable().method,
+    "partial": partial(Startable().method),
+    "decorated": decorated(Startable().method),
+}
+
+
+@pytest.mark.parametrize("run", READY_AFTER_A_SECOND.values(), ids=READY_AFTER_A_SECOND)
+async def test_L7_whatever_can_be_called_with_task_status_says_itself_when_it_is_ready(run):
+    async with open_supervisor([ChildSpec("a", run, "x")]) as supervisor:
+        assert trio.current_time() == pytest.approx(1)
+        assert supervisor.child("a").value == "x"
+
+
+async def test_L7_saying_started_twice_is_the_childs_own_fault():
+    async def twice(*, task_status):
+        task_status.started()
+        task_status.started()
+
+    with pytest.raises(RestartLimitExceeded) as caught:
+        async with open_supervisor([ChildSpec("twice", twice)], limit=RestartLimit(1, 5)):
+            await trio.sleep_forever()
+    assert isinstance(caught.value.__cause__, RuntimeError)
 
 
 async def test_L7_the_value_given_at_started_is_the_childs(puppet):

@@ -205,6 +205,16 @@ async def test_S23_3_giving_up_wins_over_a_surrounding_cancellation(puppet):
     assert trio.current_time() == pytest.approx(1)
 
 
+async def test_S23_3_giving_up_wins_over_a_cancellation_that_the_body_felt_too(puppet):
+    a = puppet("a")
+    with pytest.raises(RestartLimitExceeded), trio.move_on_after(0.2):
+        async with supervising(a):
+            a.tell(ArithmeticError())
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.5)
+            await trio.sleep_forever()
+
+
 # ---- (4) the body's error
 
 

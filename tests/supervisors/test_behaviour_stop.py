@@ -673,6 +673,33 @@ async def test_S17_stopping_a_child_cuts_a_group_round_short(puppet, nursery):
         assert (a.alive, b.alive) == (1, 0)
 
 
+async def test_S17_a_child_supervisor_can_be_stopped_while_it_comes_up_again(puppet):
+    a, b = puppet.cast("a b")
+    sub = ChildSpec.supervisor("sub", [a.spec(), b.spec()], limit=RestartLimit(0, 5))
+    async with open_supervisor([sub]) as supervisor:
+        b.start_seconds = 1000.0
+        await a.crashes()
+        assert (a.starts, b.starts) == (2, 2)
+        await supervisor.stop_child("sub")
+        assert seconds(0)
+        assert (a.alive, b.alive) == (0, 0)
+        assert supervisor.child("sub").status is ChildStatus.STOPPED
+
+
+async def test_S17_an_embedded_supervisor_drained_while_its_children_start_ends_its_child(puppet):
+    a, b = puppet("a"), puppet("b", start_seconds=3.0)
+
+    async def service():
+        async with open_supervisor([a.spec(), b.spec()]):
+            pytest.fail("entered")
+
+    async with open_supervisor([ChildSpec("service", service, shutdown=10)]):
+        await trio.sleep(1)
+        assert (a.alive, b.alive) == (1, 1)
+    assert trio.current_time() <= 4
+    assert (a.alive, b.alive) == (0, 0)
+
+
 async def test_S17_a_child_being_started_by_hand_again_can_be_stopped(puppet, nursery):
     a, told = puppet("a"), []
 

@@ -107,6 +107,27 @@ async def test_S4_tasks_that_a_child_starts_see_its_drain(trace):
     assert trace == ["helper done"]
 
 
+async def test_S4_all_of_a_childs_tasks_hear_of_its_drain(trace):
+    async def waits():
+        await wait_drain()
+        trace.append("waits")
+
+    async def loops():
+        with until_drain():
+            await trio.sleep_forever()
+        trace.append("loops")
+
+    async def child(*, task_status):
+        async with trio.open_nursery() as nursery:
+            for listener in (waits, loops, waits, loops):
+                nursery.start_soon(listener)
+            task_status.started()
+
+    async with open_supervisor([ChildSpec("child", child)]):
+        await wait_all_tasks_blocked()
+    assert sorted(trace) == ["loops", "loops", "waits", "waits"]
+
+
 # ---- S4 to S7: graces
 
 

@@ -49,7 +49,7 @@ class Background:
     ) -> None:
         """Start a task of the space's present incarnation."""
         running = Running(self._runtime.block.signal, space)
-        space.background.append(running)
+        space.background = (*space.background, running)
         self._runtime.block.start_soon(self._run, space, running, fn, args, name=name)
 
     async def _run(
@@ -57,11 +57,11 @@ class Background:
     ) -> None:
         here.set(BackgroundPlace(space))
         ended = await running.run(fn, lambda: args, lambda: None)
-        space.background.remove(running)
+        space.background = tuple(one for one in space.background if one is not running)
         self._runtime.block.stopper.ended(running)
         running.end()
         if ended.kind is ExitKind.FATAL and ended.error is not None:
-            raise ended.error
+            self._runtime.block.die(ended.error)
         if ended.kind in {ExitKind.CRASHED, ExitKind.FAILED_START} and ended.error is not None:
             self._failed(space, ended.error)
         self._runtime.look_whether_quiet(space)
@@ -83,9 +83,9 @@ class Background:
             finish: give the grace to work that does not listen too: it was accepted, and a drain finishes it.
 
         """
-        for running in tuple(space.background):
+        for running in space.background:
             if finish:
                 running.signal.listen()
             self._runtime.block.stopper.stop(running, grace)
-        for running in tuple(space.background):
+        for running in space.background:
             await running.wait_ended()

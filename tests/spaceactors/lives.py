@@ -1,29 +1,14 @@
-"""What the tests of life and death share: virtual time with a guard against hanging, and an actor that does as it is told."""
+"""What the tests of life and death share: an actor that does as it is told, and the events it makes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 
-import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import wait_all_tasks_blocked
 
 from spaceactors import Actor, Reject, RestartLimit, SpaceOptions, handler
-
-HANGING_AFTER = 1e7  # virtual seconds: nothing here waits as long, so whoever does waits for ever
-
-
-def run_in_virtual_time(main, *, clock=None, instruments=()):
-    async def guarded():
-        with trio.fail_after(HANGING_AFTER):
-            return await main()
-
-    return trio.run(guarded, clock=clock or MockClock(autojump_threshold=0), instruments=instruments)
-
-
-ON_VIRTUAL_TIME = [pytest.mark.trio(run=run_in_virtual_time), pytest.mark.timeout(10)]
-
 
 class Boom(Exception):
     """What an actor dies of. Two are never equal, so tests can ask for identity."""

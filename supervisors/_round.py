@@ -42,10 +42,10 @@ class Round:
         return self._step is _Step.STOPPING and child.wanted and child in self._group
 
     def begin_again(self, group: tuple[Child, ...], delay: float) -> None:
-        """Restart `group`, and whoever of the old one is not up yet."""
-        # Groups end with the youngest child: the longer one contains the other.
-        not_up = self._again or self._step is not _Step.STARTING
-        self._group = max(self._group, group, key=len) if not_up else group
+        """Restart `group` instead: that of a child that this round does not cover."""
+        # Groups end with the youngest child, and while this one is down only an elder sibling can fail:
+        # whoever is not up is in the new group too.
+        self._group = group
         self._delay = delay
         self._again = True
         self._step = _Step.STOPPING

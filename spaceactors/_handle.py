@@ -333,7 +333,7 @@ class SpaceHandle(Generic[A_co]):
                 names = " → ".join(one.name for one in (worker.space, *path))
                 msg = f"waiting here would wait for ever: {names}"
                 raise AskCycle(msg, space=self, message=message)
-            held.held_by.clear()
+            held.held_by = ()
             held.wake()
             path = ring(target, worker)
 

@@ -6,7 +6,6 @@ All of it is sync; the runtime's public face is in `_runtime.py`, its end in `_c
 from __future__ import annotations
 
 from contextvars import copy_context
-from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, final
 from weakref import WeakValueDictionary
@@ -94,6 +93,8 @@ class Hub:
         self.nursery: trio.Nursery | None = None
         # Actors run in the context in which the runtime was opened, whoever sends the first message.
         self._context = copy_context()
+        # A turn finishes what was accepted: a drain of what surrounds the runtime must not cut its inner blocks.
+        self._context.run(set_current_signal, None)
 
         # ---- the spaces that are in memory, the oldest activation first
         self.live: dict[tuple[str, str], Space] = {}
@@ -235,24 +236,13 @@ class Hub:
 
     def start_workers(self, space: Space) -> None:
         """Start the tasks of a live space."""
+        if self.nursery is None:
+            return
         for number in range(space.options.concurrency):
             worker = Worker(space, leads=number == 0)
             space.workers.append(worker)
-            self._context.run(partial(self._start_soon, self._run, worker, name=space.id))
-
-    def _start_soon(self, *args: Any, name: str) -> None:
-        if self.nursery is not None:
-            self.nursery.start_soon(*args, name=name)
-
-    async def _run(self, worker: Worker) -> None:
-        # A turn finishes what was accepted: a drain of what surrounds the runtime must not cut its inner blocks.
-        set_current_signal(None)
-        try:
-            await worker.run()
-        except BaseException as error:
-            if isinstance(error, trio.Cancelled):
-                raise
-            self.block.die(error)
+            start: Any = self.nursery.start_soon
+            self._context.run(start, worker.run, name=space.id)
 
     def make_actor(self, space: Space) -> Actor[Any]:
         """Make a new incarnation's actor."""

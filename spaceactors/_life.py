@@ -67,19 +67,40 @@ async def start(worker: Worker) -> None:
     last = space.last_failure
     space.last_failure = None
 
-    async def begin() -> None:
-        space.actor = actor = space.runtime.make_actor(space)
-        if "on_start" in space.kind.hooks:
-            await actor.on_start()
-        if last is not None and "on_restart" in space.kind.hooks:
-            await actor.on_restart(last)
-
-    if await hook(worker, begin):
-        space.runtime.publish(SpaceStarted, space)
-        if space.budget is not None:
-            space.budget.started(space.clock.now)
+    if last is None and "on_start" not in space.kind.hooks:
+        begun = await _only_make(worker)
     else:
+        begun = await hook(worker, lambda: _begin(space, last))
+    if not begun:
         space.actor = None
+        return
+    space.runtime.publish(SpaceStarted, space)
+    if space.budget is not None:
+        space.budget.started(space.clock.now)
+
+
+async def _begin(space: Space, last: Failure | None) -> None:
+    space.actor = actor = space.runtime.make_actor(space)
+    if "on_start" in space.kind.hooks:
+        await actor.on_start()
+    if last is not None and "on_restart" in space.kind.hooks:
+        await actor.on_restart(last)
+
+
+async def _only_make(worker: Worker) -> bool:
+    """Make an actor without hooks: nothing to wait for, so nothing to cancel."""
+    space = worker.space
+    worker.in_hook = True
+    try:
+        space.actor = space.runtime.make_actor(space)
+        if worker.touched:
+            await commit(worker, None)
+    except Exception as error:
+        worker.close()
+        failed(space, error, None)
+        return False
+    worker.close()
+    return True
 
 
 async def hook(worker: Worker, call: Callable[[], Awaitable[Any]]) -> bool:
@@ -253,6 +274,7 @@ _HOW = {Ending.DRAIN: "drain", Ending.STOP: "stop", Ending.DELETE: "delete", End
 
 def begin_end(space: Space, ending: Ending) -> None:
     """Close the door and have the worker end the activation; a stronger ending overrules a weaker one."""
+    space.looks_up = True
     if space.ending is None or ending > space.ending:
         space.ending = ending
     space.gate = Gate.DRAINING if space.ending is Ending.DRAIN else Gate.STOPPING
@@ -351,9 +373,12 @@ def still_wanted(space: Space, message: Message) -> bool:
     extra = message.extra
     if extra is None:
         return True
-    if extra.expiry is not None:
-        extra.expiry.cancel()
-        extra.expiry = None
+    late = extra.expiry is not None and extra.expiry.at <= space.clock.exactly()
+    extra.forget_expiry()
+    if late:
+        # A handler that blocks the whole program keeps the alarm from ringing in time.
+        space.expire(message)
+        return False
     if extra.timer is not None and extra.timer.stale:
         space.discard(message, DiscardReason.SUPERSEDED)
         return False

@@ -66,12 +66,13 @@ class MemoryStore:
             row.state = commit.state
             row.version += 1
         if commit.entries:
-            row.entries.extend(commit.entries)
+            kept = row.own_entries()
+            kept.extend(commit.entries)
             row.next_position += len(commit.entries)
             if commit.max_entries is not None:
-                del row.entries[: -commit.max_entries]
+                del kept[: -commit.max_entries]
         for name, amount in commit.counts.items():
-            row.counters[name] = row.counters.get(name, 0) + amount
+            row.own_counters()[name] = row.counters.get(name, 0) + amount
 
     async def delete(self, kind: str, space_id: str, /) -> None:
         """Remove all that is kept of a space, its dead letters too."""

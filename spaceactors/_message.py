@@ -76,6 +76,12 @@ class Extra:
     # Results of finished steps and answers, by name: a second try does not run them again.
     journal: dict[str, Any] = field(factory=dict[str, Any])
 
+    def forget_expiry(self) -> None:
+        """Have the message not expire any more."""
+        if self.expiry is not None:
+            self.expiry.cancel()
+            self.expiry = None
+
 
 @final
 class Message:

@@ -13,12 +13,13 @@ from outcome import Error
 from trio.lowlevel import reschedule
 
 from spaceactors import _life as life
-from spaceactors._errors import NotAccepted
-from spaceactors._space import Source
+from spaceactors._errors import MessageExpired, NotAccepted
+from spaceactors._space import Source, expired
 
 if TYPE_CHECKING:
     from trio.lowlevel import Task
 
+    from spaceactors._errors import SpaceError
     from spaceactors._handle import SpaceHandle
     from spaceactors._hub import Hub
     from spaceactors._message import Message
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 class Places:
     """The bound on live spaces. Quarantined spaces have no place: they run nothing."""
 
-    __slots__ = ("_bound", "_candidates", "_held_back", "_line", "_runtime", "_taken")
+    __slots__ = ("_bound", "_candidates", "_held_back", "_leaving", "_line", "_none_idle", "_runtime", "_taken")
 
     def __init__(self, runtime: Hub, bound: int) -> None:
         self._runtime = runtime
@@ -41,6 +42,15 @@ class Places:
         self._line: OrderedDict[tuple[str, str], list[tuple[SpaceHandle[Any], Message, Task | None]]] = OrderedDict()
         # Idle spaces by the time since when, as of the last look; entries may be out of date.
         self._candidates: list[tuple[float, int, Space]] = []
+        # Nothing came to rest since a look around found nothing idle: another look would find nothing either.
+        self._none_idle = False
+        # Spaces that were asked to leave for somebody who waits, and have something to clean up first.
+        self._leaving: set[Space] = set()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody waits for a place."""
+        return bool(self._held_back or self._line)
 
     @property
     def taken(self) -> int:
@@ -49,7 +59,9 @@ class Places:
 
     def free(self) -> bool:
         """Tell whether there is a place, after letting the longest idle space go if need be."""
-        return self._taken < self._bound or (not self._held_back and not self._line and self._evict())
+        if self._taken >= self._bound and not self.wanted:
+            self._evict()
+        return self._taken < self._bound
 
     def take(self, space: Space) -> None:
         """Give a new space its place and start it, or hold it back until there is one."""
@@ -57,6 +69,7 @@ class Places:
             self.take_over_bound(space)
         else:
             self._held_back.append(space)
+            self._make_room()
 
     def take_over_bound(self, space: Space) -> None:
         """Give a space a place whether there is one or not: an open turn waits for it, or somebody revived it."""
@@ -68,16 +81,40 @@ class Places:
 
     def leave(self, space: Space) -> None:
         """Take the place back."""
+        self._leaving.discard(space)
         if space.has_place:
             space.has_place = False
             self._taken -= 1
         self._admit()
 
+    def stayed(self, space: Space) -> None:
+        """Take note that a space did not leave after all: another one must, if somebody counts on its place."""
+        if space in self._leaving:
+            self._leaving.remove(space)
+            self._make_room()
+
     # ---- the line outside
 
     def line_up(self, handle: SpaceHandle[Any], message: Message, task: Task | None) -> None:
         """Have a message wait until there is a place for its space."""
+        after = message.options.expires_after
+        if after is not None:
+            at = message.at + after
+            message.rare().expiry = self._runtime.keeper.set(at, lambda: self._expire(handle, message, task))
         self._line.setdefault(handle.key, []).append((handle, message, task))
+        after = message.options.expires_after
+        if after is not None:
+            message.rare().expiry = self._runtime.keeper.set(message.at + after, lambda: self._expire(handle, message))
+        self._make_room()
+
+    def _expire(self, handle: SpaceHandle[Any], message: Message) -> None:
+        task = next((one[2] for one in self._line.get(handle.key, ()) if one[1] is message), None)
+        space = self._runtime.live.get(handle.key)
+        if self.leave_line(handle, message):
+            text = f"{message!r} expired before there was a place for its space"
+            _wake(message, task, MessageExpired(text, space=handle, message=message))
+        elif space is not None:
+            space.expire(message)
 
     def leave_line(self, handle: SpaceHandle[Any], message: Message) -> bool:
         """Take a message out of the line; tell whether it was there."""
@@ -85,25 +122,36 @@ class Places:
         kept = [entry for entry in entries if entry[1] is not message]
         if len(kept) == len(entries):
             return False
+        if message.extra is not None:
+            message.extra.forget_expiry()
         if kept:
             self._line[handle.key] = kept
         else:
             del self._line[handle.key]
+        message.forget_expiry()
         return True
+
+    def _expire(self, handle: SpaceHandle[Any], message: Message, task: Task | None) -> None:
+        if self.leave_line(handle, message):
+            _wake(message, task, expired(message, handle))
 
     def turn_away(self, refusal: type[NotAccepted], text: str) -> None:
         """Refuse all who wait: the runtime closes."""
         line, self._line = self._line, OrderedDict()
         for entries in line.values():
             for handle, message, task in entries:
+                message.forget_expiry()
                 _wake(message, task, refusal(text, space=handle, message=message))
 
     def arrived(self, space: Space) -> None:
         """Let those in who waited for a space that is there now."""
         for _, message, task in self._line.pop((space.kind.name, space.id), ()):
+            if message.extra is not None:
+                message.extra.forget_expiry()  # the space watches it from here on
             try:
                 accepted = space.offer(message, Source.OUTSIDE, task, may_wait=True)
             except NotAccepted as error:
+                message.forget_expiry()
                 _wake(message, task, error)
             else:
                 if accepted and task is not None:
@@ -111,14 +159,20 @@ class Places:
 
     # ---- idle spaces
 
-    def resting(self, space: Space) -> None:
-        """Take note that a space has nothing to do; it goes if its place is wanted, or later if it stays idle."""
+    def resting(self, space: Space) -> bool:
+        """Take note that a space has nothing to do; it goes if its place is wanted, or later if it stays idle.
+
+        Tell whether it was asked to clean up and go, which is something to do.
+        """
         space.idle_at = space.clock.now
+        self._none_idle = False
+        self._leaving.discard(space)
         after = space.options.idle_timeout
         if after is not None and space.idle_alarm is None:
             space.idle_alarm = self._runtime.keeper.set(space.idle_at + after, lambda: self._idle_due(space))
-        if (self._held_back or self._line) and space.idle:
+        if self._short() and space.idle:
             self._let_go(space)
+        return space in self._leaving
 
     def _idle_due(self, space: Space) -> None:
         space.idle_alarm = None
@@ -130,24 +184,39 @@ class Places:
         else:
             life.ask_to_passivate(space)
 
+    def _short(self) -> bool:
+        """Tell whether more spaces wait for a place than are leaving."""
+        return len(self._held_back) + len(self._line) > len(self._leaving)
+
+    def _make_room(self) -> None:
+        """Let idle spaces go for those who wait."""
+        while self._short() and self._evict():
+            pass
+
     def _evict(self) -> bool:
         """Let the longest idle space go; tell whether there was one."""
+        if self._none_idle:
+            return False
         for _ in range(2):
             while self._candidates:
                 idle_at, _, space = heappop(self._candidates)
-                if not space.gone and space.has_place and space.idle and space.idle_at == idle_at:
+                if not space.gone and space.has_place and self._may_go(space) and space.idle_at == idle_at:
                     self._let_go(space)
                     return True
-            idle = (one for one in self._runtime.live.values() if one.has_place and one.idle and one.parked)
+            idle = (one for one in self._runtime.live.values() if one.has_place and self._may_go(one))
             self._candidates = [(space.idle_at, number, space) for number, space in enumerate(idle)]
             heapify(self._candidates)
+        self._none_idle = True
         return False
 
+    def _may_go(self, space: Space) -> bool:
+        return bool(space.idle and space.parked) and space not in self._leaving
+
     def _let_go(self, space: Space) -> None:
-        """Have an idle space leave; its place is free from now on."""
+        """Have an idle space leave; its place is free when it has cleaned up."""
         if "on_stop" in space.kind.hooks or space.background:
+            self._leaving.add(space)
             life.ask_to_passivate(space)
-            self.leave(space)
         else:
             self._runtime.passivated(space)
 
@@ -161,10 +230,13 @@ class Places:
                 continue
             handle = next(iter(self._line.values()))[0][0]
             self._runtime.activate(handle)
+        self._make_room()
 
 
-def _wake(message: Message, task: Task | None, error: NotAccepted) -> None:
+def _wake(message: Message, task: Task | None, error: SpaceError) -> None:
     """Tell a refusal to whoever waits with a message."""
+    if message.extra is not None:
+        message.extra.forget_expiry()
     waiter = task or message.waiter
     message.waiter = None
     if waiter is not None:

@@ -67,8 +67,8 @@ def hold(sender: Space, target: Space) -> None:
     """Have a sender begin no turn while its target is over capacity, unless that would close a ring of such waits."""
     if target is sender or target in sender.held_by or _waits_for(target, sender):
         return
-    sender.held_by.append(target)
-    target.holds.append(sender)
+    sender.held_by = (*sender.held_by, target)
+    target.holds = (*target.holds, sender)
     target.crowded = True
     sender.attention = True
 

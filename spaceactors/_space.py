@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
 from outcome import Error, Value
@@ -26,6 +27,7 @@ from spaceactors._errors import (
     RuntimeClosed,
     SpaceBusy,
     SpaceDraining,
+    SpaceError,
     SpaceQuarantined,
     SpaceStopped,
 )
@@ -35,6 +37,8 @@ from spaceactors._options import DiscardReason, Outcome, Overflow
 from spaceactors._store import Known
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import trio
     from trio.lowlevel import Task
 
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
     from supervisors._budget import Budget
     from supervisors._running import Running
 
+_NO_MESSAGES: Mapping[str, Message] = MappingProxyType({})
 OUTCOMES = tuple(Outcome)
 HANDLED, REJECTED, FAILED, EXPIRED, DISCARDED, RETURNED = range(len(OUTCOMES))
 
@@ -129,6 +134,7 @@ class Space:
         "last_error",
         "last_failure",
         "line",
+        "looks_up",
         "mailbox",
         "options",
         "outcomes",
@@ -150,7 +156,9 @@ class Space:
         "working",
     )
 
-    def __init__(self, runtime: Hub, kind: Kind, space_id: str, row: Row) -> None:
+    def __init__(  # noqa: PLR0915 (one record, each field explained where it is declared)
+        self, runtime: Hub, kind: Kind, space_id: str, row: Row
+    ) -> None:
         self.runtime = runtime
         self.kind = kind
         self.id = space_id
@@ -164,7 +172,7 @@ class Space:
         self.capacity = kind.options.mailbox_capacity
         self.line: deque[tuple[Message, Task | None]] | None = None
         # Pending messages whose ids their senders gave.
-        self.asked: dict[str, Message] = {}
+        self.asked: Mapping[str, Message] = _NO_MESSAGES
         # Why nothing is taken from outside; None: everything is.
         self._gate: Gate | None = None
         # Whether an ordinary message needs nothing but a place: no gate, no lane, nothing durable, not gone.
@@ -206,15 +214,15 @@ class Space:
         # Ends the backoff or the quarantine.
         self.alarm: Alarm | None = None
         # What `start_soon` started and still runs.
-        self.background: list[Running] = []
+        self.background: tuple[Running, ...] = ()
 
         # ---- the turn's state: what the running turn sees, and the version on which it builds
         self.working = row.state
         self.version = row.version
 
         # ---- capacity: targets of the last turn that are over capacity, and spaces that wait for this one
-        self.held_by: list[Space] = []
-        self.holds: list[Space] = []
+        self.held_by: tuple[Space, ...] = ()
+        self.holds: tuple[Space, ...] = ()
 
         # ---- the lane of its group, and the number under which it is in the lane's line
         self.lane: Lane | None = None
@@ -224,6 +232,8 @@ class Space:
         self.has_place = False
         self.idle_at = 0.0
         self.idle_alarm: Alarm | None = None
+        # Whether its worker must look around before it parks: for an idle time, or an end that waits.
+        self.looks_up = kind.options.idle_timeout is not None
         self.passivating = False
         self.ending: Ending | None = None
         # Whether the last turn ended, or was cut off, at the end.
@@ -427,7 +437,6 @@ class Space:
 
     def accept(self, message: Message) -> None:
         """Give a message its place in the mailbox: from here on it is in the ledger."""
-        message.at = self.clock.now
         if not self.quick or message.handler.watched:
             message.rare()
         extra = message.extra
@@ -435,9 +444,10 @@ class Space:
             if self.lane is not None:
                 extra.number = self.runtime.next_number()
             if extra.identified:
-                self.asked[message.id] = message
+                self._own_asked()[message.id] = message
             if message.options.expires_after is not None:
                 self._watch_expiry(message)
+        message.at = self.clock.now
         self.take_quickly(message)
 
     def take_quickly(self, message: Message) -> None:
@@ -498,10 +508,10 @@ class Space:
 
     def release_senders(self) -> None:
         """Let the spaces that wait for this one to be within capacity begin their next turns."""
-        holds, self.holds = self.holds, []
+        holds, self.holds = self.holds, ()
         for sender in holds:
             if self in sender.held_by:
-                sender.held_by.remove(self)
+                sender.held_by = tuple(one for one in sender.held_by if one is not self)
                 sender.wake()
 
     def leave_line(self, message: Message) -> bool:
@@ -521,7 +531,7 @@ class Space:
         for message, task in line or ():
             self._turn_away(message, task, self.refusal(message))
 
-    def _turn_away(self, message: Message, task: Task | None, error: NotAccepted) -> None:
+    def _turn_away(self, message: Message, task: Task | None, error: SpaceError) -> None:
         """Tell a refusal to whoever waited with a message for a place."""
         self._forget_expiry(message)
         waiter = task or message.waiter
@@ -562,23 +572,28 @@ class Space:
             reschedule(task, Error(_copy_of(known.result, self, message)) if rejected else Value(known.result))
         return True
 
+    def _own_asked(self) -> dict[str, Message]:
+        if not isinstance(self.asked, dict):
+            self.asked = {}
+        return self.asked
+
     def _settled(self, message_id: str) -> Known | None:
         """Return what is remembered of a settled id, if it is not too old."""
         known = self.row.known.get(message_id)
         if known is not None and self.clock.now - known.at > self.options.dedupe_window:
-            del self.row.known[message_id]
+            del self.row.own_known()[message_id]
             return None
         return known
 
     def _note_settled(self, message: Message, outcome: Outcome, result: object) -> None:
         """Keep a settled id with its reply for a while, or free it."""
         if self.asked.get(message.id) is message:
-            del self.asked[message.id]
+            del self._own_asked()[message.id]
         if outcome not in (Outcome.HANDLED, Outcome.REJECTED):
             return
         if outcome is Outcome.REJECTED:
             result = Rejected(getattr(result, "reason", ""), space=self.handle, message=message)
-        known = self.row.known
+        known = self.row.own_known()
         known[message.id] = Known(message, outcome, result, self.clock.now)
         while known and (len(known) > self.options.dedupe_limit or self._settled(next(iter(known))) is None):
             if len(known) > self.options.dedupe_limit:
@@ -594,23 +609,22 @@ class Space:
 
     @staticmethod
     def _forget_expiry(message: Message) -> None:
-        if message.extra is not None and message.extra.expiry is not None:
-            message.extra.expiry.cancel()
-            message.extra.expiry = None
+        if message.extra is not None:
+            message.extra.forget_expiry()
 
     def _expire(self, message: Message) -> None:
-        error = MessageExpired(f"{message!r} expired before its turn began", space=self.handle, message=message)
-        waiters = [entry[1] or message.waiter for entry in self.line or () if entry[0] is message]
+        waiters = [task for entry, task in self.line or () if entry is message]
         if self.leave_line(message):
-            message.waiter = None
-            for task in waiters:
-                if task is not None:
-                    reschedule(task, Error(error))
+            self._turn_away(message, waiters[0], expired(message, self.handle))
         elif message in self.mailbox:
             self.mailbox.remove(message)
-            self.settle(message, EXPIRED, error=error)
+            self.expire(message)
             self.place_freed()
             self.wake()
+
+    def expire(self, message: Message) -> None:
+        """End a message that was to begin earlier."""
+        self.settle(message, EXPIRED, error=expired(message, self.handle))
 
     # ---- outcomes
 
@@ -691,6 +705,11 @@ class Space:
             self.discard(message, DiscardReason.SUPERSEDED)
         if waiting:
             self.place_freed()
+
+
+def expired(message: Message, handle: SpaceHandle[Any]) -> MessageExpired:
+    """Return the error for a message that was to begin earlier."""
+    return MessageExpired(f"{message!r} expired before its turn began", space=handle, message=message)
 
 
 def _copy_of(error: BaseException, space: Space, message: Message) -> BaseException:

@@ -7,9 +7,11 @@ The memory store's methods never really wait. A durable store implements the sam
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence  # noqa: TC003 (attrs resolves them)
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from spaceactors._options import Outcome  # noqa: TC001 (attrs resolves it)
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from spaceactors._timers import Timer
 
 S = TypeVar("S")
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @final
@@ -63,16 +67,41 @@ class Row:
     # The lane, fixed by the first message.
     group: str | None = None
     # The kept entries, oldest first, and the position of the next.
-    entries: list[Entry] = field(factory=list[Entry])
+    entries: Sequence[Entry] = ()
     next_position: int = 1
-    # Settled ids that are remembered, the longest known first.
-    known: OrderedDict[str, Known] = field(factory=OrderedDict[str, Known])
-    timers: dict[str, Timer] = field(factory=dict[str, "Timer"])
+    # What only some spaces have is made with the first of it (`own_…`): settled ids that are remembered, the longest
+    # known first; timers by key; the user's counters by name.
+    known: Mapping[str, Known] = _NONE
+    timers: Mapping[str, Timer] = _NONE
+    counters: Mapping[str, float] = _NONE
     # Replayable events; made with the first of them.
     feed: Feed | None = None
-    counters: dict[str, float] = field(factory=dict[str, float])
     # Whether the last activation was stopped or killed, for listings.
     stopped: bool = False
+
+    def own_known(self) -> OrderedDict[str, Known]:
+        """Return the remembered ids, to change them."""
+        if not isinstance(self.known, OrderedDict):
+            self.known = OrderedDict()
+        return self.known
+
+    def own_timers(self) -> dict[str, Timer]:
+        """Return the timers, to change them."""
+        if not isinstance(self.timers, dict):
+            self.timers = {}
+        return self.timers
+
+    def own_counters(self) -> dict[str, float]:
+        """Return the counters, to change them."""
+        if not isinstance(self.counters, dict):
+            self.counters = {}
+        return self.counters
+
+    def own_entries(self) -> list[Entry]:
+        """Return the entries, to change them."""
+        if not isinstance(self.entries, list):
+            self.entries = list(self.entries)
+        return self.entries
 
 
 @final

@@ -41,11 +41,11 @@ class Ticking:
 
     def replace(self, row: Row, key: str, timer: Timer | None) -> None:
         """Put a committed timer in the place of the earlier one of that key; None: only cancel that."""
-        earlier = row.timers.pop(key, None)
+        earlier = row.own_timers().pop(key, None) if row.timers else None
         if earlier is not None:
             self._drop(row, earlier)
         if timer is not None:
-            row.timers[key] = timer
+            row.own_timers()[key] = timer
             self._arm(row, timer)
 
     def cancel_all(self, row: Row) -> None:
@@ -103,7 +103,7 @@ class Ticking:
             return
         timer.tick = None
         if timer.every is None:
-            space.row.timers.pop(timer.key, None)
+            space.row.own_timers().pop(timer.key, None)
             return
         timer.due = next_due(timer.due, timer.every, self._runtime.clock.now)
         self._arm(space.row, timer)

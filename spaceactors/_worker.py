@@ -60,7 +60,8 @@ class Worker:
         self.leads = leads
         # A worker's code is a turn, not background work.
         self.background = False
-        self.task: trio.lowlevel.Task | None = None
+        # Set when it runs, before anybody looks.
+        self.task: trio.lowlevel.Task
         # The message of the running turn; a hook has none.
         self.message: Message | None = None
         # Whether the running turn is a hook.
@@ -75,7 +76,8 @@ class Worker:
         self._record: TurnRecord | None = None
         # The waits of the running turn.
         self.waits: list[Wait] = []
-        self.scope = trio.CancelScope()
+        # The scope of the running turns, made with the first and renewed after it was cancelled.
+        self.scope: trio.CancelScope | None = None
         # Why the scope was cancelled, if somebody did; None: its deadline.
         self.cut: Cut | None = None
 
@@ -83,7 +85,7 @@ class Worker:
 
     def in_turn(self) -> bool:
         """Whether the calling task belongs to the open turn of this worker."""
-        if not self.open or self.returned or self.task is None:
+        if not self.open or self.returned:
             return False
         task = current_task()
         return task is self.task or descends(task, self.task)
@@ -131,7 +133,8 @@ class Worker:
         if self.open and not self.returned and self.cut is None:
             self.cut = cut
             self.space.attention = True
-            self.scope.cancel()
+            if self.scope is not None:
+                self.scope.cancel()
 
     # ---- life
 
@@ -139,38 +142,36 @@ class Worker:
         """Work until the activation is over."""
         self.task = current_task()
         here.set(self)
-        if not self.leads:
-            await self._follow()
-            return
-        while await self._go_on():
-            pass
+        try:
+            await (self._lead() if self.leads else self._follow())
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # KeyboardInterrupt and its like concern the whole program
+            self.space.runtime.block.die(error)
 
-    async def _go_on(self) -> bool:
-        """Do the next thing; tell whether there is one after it."""
+    async def _lead(self) -> None:
+        """Do what comes next, until nothing does."""
         space = self.space
-        if space.gone:
-            return False
-        step = life.decide(space)
-        if space.lane is not None and not self._lane_ready(step):
-            await self.park()
-            return True
-        match step:
-            case Step.WORK:
-                await self._work()
-            case Step.TURN:
-                await self._work(single=True)
-            case Step.WAIT:
+        while not space.gone:
+            step = life.decide(space)
+            if space.lane is not None and not self._lane_ready(step):
                 await self.park()
-            case Step.START:
-                await self._alone(life.start)
-            case Step.RECOVER:
-                await self._alone(life.recover)
-            case Step.PASSIVATE:
-                return not await life.passivate(self)
-            case Step.END | Step.CUT:
-                await life.end(self)
-                return False
-        return True
+                continue
+            match step:
+                case Step.WORK:
+                    await self._work()
+                case Step.TURN:
+                    await self._work(single=True)
+                case Step.WAIT:
+                    await self.park()
+                case Step.START:
+                    await self._alone(life.start)
+                case Step.RECOVER:
+                    await self._alone(life.recover)
+                case Step.PASSIVATE:
+                    await life.passivate(self)
+                case Step.END | Step.CUT:
+                    await life.end(self)
 
     async def _follow(self) -> None:
         """Run turns while the leader keeps an actor alive."""
@@ -205,15 +206,13 @@ class Worker:
             space.runtime.places.resting(space)
             if space.gone:
                 return
-        task = current_task()
-        space.parked.append(task)
+        space.parked.append(self.task)
+        await wait_task_rescheduled(self._unpark)
 
-        def abort(_: object) -> Abort:
-            if task in space.parked:
-                space.parked.remove(task)
-            return Abort.SUCCEEDED
-
-        await wait_task_rescheduled(abort)
+    def _unpark(self, _: object) -> Abort:
+        if self.task in self.space.parked:
+            self.space.parked.remove(self.task)
+        return Abort.SUCCEEDED
 
     # ---- turns
 
@@ -242,7 +241,7 @@ class Worker:
                 reschedule(task)
             space.parked.clear()
 
-    async def _turns(self) -> None:  # noqa: C901 (one loop on purpose)
+    async def _turns(self) -> None:  # noqa: C901, PLR0912 (one loop on purpose)
         """Handle what comes. This loop is the hot path: a turn without effects costs one call and its count."""
         space = self.space
         mailbox, outcomes, actor, clock = space.mailbox, space.outcomes, space.actor, space.clock
@@ -283,7 +282,13 @@ class Worker:
             if mailbox:
                 await checkpoint()
             elif not space.attention:
-                await self._rest()
+                if space.looks_up or space.runtime.draining or space.runtime.places.wanted:
+                    await self._rest()
+                else:
+                    # `park` once more, without its calls: waking and parking is what a message to an idle space costs.
+                    space.idle_at = clock.now
+                    space.parked.append(self.task)
+                    await wait_task_rescheduled(self._unpark)
 
     async def _rest(self) -> None:
         """Park, unless the activation or the runtime waits for this very moment."""
@@ -328,8 +333,7 @@ class Worker:
     async def _finish(self, message: Message, reply: object) -> None:
         """Commit a turn whose handler has returned: from here on nothing cancels it."""
         self.returned = True
-        if self.scope.deadline != inf:
-            self.scope.deadline = inf
+        self._end_timeout()
         if await self._commit(message):
             self.space.took(self.began)
             self.space.settle(message, HANDLED, reply=reply)
@@ -342,7 +346,7 @@ class Worker:
                 limits = self.space.runtime.limits
                 hold = limits.hold(*handler.limit, priority=message.priority, fair_key=self.space.name)
                 await held.enter_async_context(hold)
-            if handler.timeout is not None:
+            if handler.timeout is not None and self.scope is not None:
                 self.scope.deadline = trio.current_time() + handler.timeout
             if handler.streams:
                 return await self._stream(message)
@@ -374,6 +378,12 @@ class Worker:
             return False
         return True
 
+    def _end_timeout(self) -> None:
+        if self.scope is not None and self.scope.deadline != inf:
+            # A scope whose time ran out as the handler returned is of no further use.
+            self.space.attention = self.space.attention or self.scope.cancel_called
+            self.scope.deadline = inf
+
     # ---- how turns end otherwise
 
     def close(self) -> None:
@@ -382,7 +392,7 @@ class Worker:
         self._record = None
         self.message = None
         self.in_hook = self.returned = self.touched = False
-        self.scope.deadline = inf
+        self._end_timeout()
         space.working = space.row.state
         space.version = space.row.version
         if self.cut is not None:
@@ -403,6 +413,9 @@ class Worker:
         if message is None:
             self.close()
             life.failed(space, error, None)
+            return
+        if self.cut is not None:
+            self._cut_off(error)  # raised on the way out: the cancellation stands
             return
         attempts = message.attempts = max(message.attempts, 1)
         most = attempts if _streamed(message) else message.handler.max_attempts

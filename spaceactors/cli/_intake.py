@@ -15,6 +15,7 @@ in order, so from then on the reader waits. Until then the others go on.
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -76,10 +77,9 @@ class Intake:
 
     async def wait_answered(self) -> None:
         """Wait until every call has its result."""
-        for _ in range(self.in_flight):
-            await self.places.acquire()
-        for _ in range(self.in_flight):
-            self.places.release()
+        async with AsyncExitStack() as taken:
+            for _ in range(self.in_flight):
+                await taken.enter_async_context(self.places)
 
     async def _ask(
         self, call: Call, position: int, space: Line, before: trio.Event | None, written: trio.Event

@@ -104,7 +104,10 @@ async def open_job(job: Job) -> AsyncGenerator[Runtime[Any]]:
 
 
 async def serve(session: Session, results: trio.MemorySendChannel[Result]) -> None:
-    """Open the runtime, hand it all lines, and wait until everyone who asked has heard the answer."""
+    """Open the runtime, hand it all lines, and wait until everyone who asked has heard the answer.
+
+    The first signal ends the reading; leaving the runtime then finishes what was accepted. The second cuts that short.
+    """
     job = session.job
     async with trio.open_nursery() as askers:
         with session.stops.running:
@@ -114,8 +117,6 @@ async def serve(session: Session, results: trio.MemorySendChannel[Result]) -> No
                 with session.stops.reading:
                     await read_lines(session.source, session.intake)
                     await session.intake.wait_answered()
-                if session.stops.asked:
-                    await runtime.drain()
                 watchers.cancel_scope.cancel()
         session.report = session.intake.runtime.report if session.intake else None
 

@@ -60,7 +60,8 @@ def open_source(path: str) -> Generator[Source]:
 def open_sink(path: str) -> Generator[IO[bytes]]:
     """The file to write to; `-` is standard output."""
     if path == "-":
-        yield sys.stdout.buffer
+        # Not `sys.stdout.buffer`: with PYTHONUNBUFFERED that is a raw file, whose `write` may write a part only.
+        yield open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115 (each write is flushed)
         return
     try:
         sink = Path(path).open("wb")  # noqa: SIM115 (closed below: only the opening may be the user's mistake)

@@ -116,6 +116,13 @@ def one_of(choices: type[Enum]) -> Any:
     return check
 
 
+def _not_yet(_: object, attribute: Attribute[Any], value: object) -> None:
+    """Refuse what would be ignored: a bound that is not kept is worse than none."""
+    if value is not None:
+        msg = f"{attribute.name} is not supported yet: leave it out"
+        raise ValueError(msg)
+
+
 def _exceptions(_: object, attribute: Attribute[Any], value: Any) -> None:
     """Check a tuple of exception classes."""
     if not isinstance(value, tuple) or not all(map(_is_exception, cast("tuple[object, ...]", value))):
@@ -167,6 +174,8 @@ class SpaceOptions:
     needs its place). `restart_limit` and `backoff` are the space's own budget; over it the space is quarantined, and
     revived by itself after `revive_after`. `throws` lists errors that reject a message instead of crashing the actor;
     `max_attempts` is how often a message is tried before it fails. `shutdown` is the grace of background work.
+    `stalled_after`, `max_recoveries` and the bounds in bytes are for durable stores and for watching; nothing in memory
+    uses them yet.
     """
 
     mailbox_capacity: int = field(default=64, validator=at_least(1))
@@ -185,8 +194,8 @@ class SpaceOptions:
     revive_after: float | None = field(default=None, validator=at_least(0, none=True))
     max_attempts: int = field(default=1, validator=at_least(1))
     max_recoveries: int = field(default=3, validator=at_least(0))
-    max_state_bytes: int | None = field(default=None, validator=at_least(1, none=True))
-    max_mailbox_bytes: int | None = field(default=None, validator=at_least(1, none=True))
+    max_state_bytes: int | None = field(default=None, validator=_not_yet)
+    max_mailbox_bytes: int | None = field(default=None, validator=_not_yet)
     dedupe_window: float = field(default=86_400.0, validator=at_least(0))
     dedupe_limit: int = field(default=1000, validator=at_least(0))
     max_history_entries: int | None = field(default=None, validator=at_least(1, none=True))
@@ -197,23 +206,27 @@ class SpaceOptions:
 @final
 @frozen
 class RuntimeConfig:
-    """The bounds of one runtime: live spaces, turns at once (None: no bound), seconds a drain may take by default."""
+    """The bounds of one runtime.
+
+    `max_live_spaces`: over it the longest idle space leaves memory, and when all are busy senders wait. `drain_timeout`:
+    seconds that a drain may take by default. `max_turns` is for the bound on turns at once; it is not supported yet.
+    """
 
     max_live_spaces: int = field(default=10_000, validator=at_least(1))
-    max_turns: int | None = field(default=None, validator=at_least(1, none=True))
+    max_turns: int | None = field(default=None, validator=_not_yet)
     drain_timeout: float = field(default=30.0, validator=at_least(0))
 
     @classmethod
     def small(cls) -> RuntimeConfig:
-        """For development, or a bot for a few friends: 1,000 live spaces, 20 turns at once."""
-        return cls(max_live_spaces=1_000, max_turns=20)
+        """For development, or a bot for a few friends: 1,000 live spaces."""
+        return cls(max_live_spaces=1_000)
 
     @classmethod
     def medium(cls) -> RuntimeConfig:
-        """For one service on an ordinary machine: 10,000 live spaces, 200 turns at once."""
-        return cls(max_live_spaces=10_000, max_turns=200)
+        """For one service on an ordinary machine: 10,000 live spaces."""
+        return cls(max_live_spaces=10_000)
 
     @classmethod
     def large(cls) -> RuntimeConfig:
-        """For a machine of its own: 100,000 live spaces, 2,000 turns at once."""
-        return cls(max_live_spaces=100_000, max_turns=2_000, drain_timeout=60.0)
+        """For a machine of its own: 100,000 live spaces, and a minute to drain them."""
+        return cls(max_live_spaces=100_000, drain_timeout=60.0)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from spaceactors._snapshot import Snapshot
     from spaceactors._store import Store
     from spaceactors._suspensions import Suspensions
-    from supervisors import DrainReport, Limit
+    from supervisors import DrainReport, Limit, Tree
     from supervisors._events import EventsMissed
 
 D = TypeVar("D")
@@ -85,6 +85,13 @@ class Runtime(Generic[A_co]):
         """Return what the runtime is doing, as of one moment."""
         await trio.lowlevel.checkpoint()
         return snapshots.take(self._hub)
+
+    def tree(self) -> Tree:
+        """Return the runtime, its live spaces and their background work as data; `str()` of it is a picture.
+
+        A supervisor that holds the runtime as a resource shows it as part of its own tree.
+        """
+        return snapshots.tree_of(self._hub, self._closing.block.stage.value)
 
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[RuntimeEvent | EventsMissed]]:
         """Read what happens from now on: `async with runtime.events() as events: async for event in events`.

@@ -11,6 +11,7 @@ from attrs import define, field, frozen
 
 from spaceactors._options import Outcome, SpaceStatus
 from spaceactors._space import OUTCOMES
+from supervisors import Tree
 
 if TYPE_CHECKING:
     from spaceactors._hub import Hub
@@ -156,6 +157,18 @@ def figures_of(space: Space, now: float) -> SpaceFigures:
         ledger=ledger_of(space.accepted, space.outcomes, space.pending),
         counters=MappingProxyType(dict(space.row.counters)),
     )
+
+
+def tree_of(hub: Hub, status: str) -> Tree:
+    """Return a runtime as a tree: what runs in it, and below its spaces their background work."""
+    spaces = tuple(_branch_of(space) for space in hub.live.values())
+    parts = (Tree("store", type(hub.store).__name__, status), Tree("spaces", "pool", status, children=spaces))
+    return Tree("runtime", "runtime", status, children=(*parts, Tree("keeper", "worker", status)))
+
+
+def _branch_of(space: Space) -> Tree:
+    work = tuple(Tree(f"background {number}", "worker", "running") for number, _ in enumerate(space.background, 1))
+    return Tree(space.name, "worker", status_of(space).value, space.restarts, max(space.incarnation, 1), work)
 
 
 def take(runtime: Hub) -> Snapshot:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Lane:
     """The lane of one group. All decisions are sync; only `resume` waits."""
 
-    __slots__ = ("_granted", "_holders", "_numbers", "_ready", "_resuming", "_running")
+    __slots__ = ("__weakref__", "_granted", "_holders", "_numbers", "_ready", "_resuming", "_running")
 
     def __init__(self) -> None:
         # Spaces that can run, by the number of their next message; entries may be out of date.

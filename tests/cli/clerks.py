@@ -15,6 +15,8 @@ class Clerk(Actor[int]):
     """Counts what it has done."""
 
     options = SpaceOptions(mailbox_capacity=4, backoff=None)
+    turns = 0  # running now, in all spaces
+    visits = 0  # of this incarnation
 
     @handler
     async def say(self, text: str) -> str:
@@ -50,6 +52,23 @@ class Clerk(Actor[int]):
     async def wait_for(self, path: str) -> str:
         """Wait for what is written into a named pipe."""
         return await trio.Path(path).read_text()
+
+    @handler
+    async def visit(self) -> int:
+        """How often this incarnation was visited."""
+        self.visits += 1
+        return self.visits
+
+    @handler
+    async def crowd(self) -> int:
+        """How many turns ran together at most while this one did."""
+        most = 0
+        Clerk.turns += 1
+        for _ in range(10):
+            await trio.lowlevel.checkpoint()
+            most = max(most, Clerk.turns)
+        Clerk.turns -= 1
+        return most
 
     @handler
     async def announce(self, word: str) -> None:

@@ -365,6 +365,14 @@ async def test_B10_a_manual_restart_skips_the_wait(puppet):
         assert a.starts == 2
 
 
+async def test_B10_a_manual_restart_leaves_nothing_waiting_behind(puppet):
+    a = puppet("a")
+    async with open_supervisor([a.spec()], backoff=lambda _: 100.0) as supervisor:
+        await a.crashes()
+        await supervisor.restart_child("a")
+    assert trio.current_time() == 0
+
+
 async def test_B10_a_manual_restart_of_one_of_a_group_skips_the_wait_of_the_group(puppet):
     a, b, c = puppet.cast("a b c")
     specs = [p.spec() for p in (a, b, c)]

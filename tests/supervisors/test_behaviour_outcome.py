@@ -91,6 +91,16 @@ async def test_S23_1_an_interrupt_in_the_body_comes_out_as_raised_and_cuts_all_g
 
 
 @pytest.mark.parametrize("keeping", [supervising, pooling])
+async def test_S23_1_graces_are_cut_too_while_the_body_waits_for_the_end(keeping, puppet):
+    a, b = puppet("a"), puppet("b", **LISTENER)
+    with pytest.raises(KeyboardInterrupt):
+        async with keeping(a, b) as keeper:
+            a.tell(KeyboardInterrupt())
+            await keeper.wait_closed()
+    assert trio.current_time() == 0
+
+
+@pytest.mark.parametrize("keeping", [supervising, pooling])
 async def test_S23_1_an_interrupt_while_giving_up_wins_over_the_limit(keeping, puppet):
     raised = KeyboardInterrupt()
     a, b = puppet("a"), puppet("b", dying_error=raised)

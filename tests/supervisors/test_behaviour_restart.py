@@ -676,6 +676,34 @@ async def test_R25_a_pool_restarts_nothing_once_it_stops(puppet):
     assert a.starts == 1
 
 
+@pytest.mark.parametrize("kept_by", ["supervisor", "pool"])
+async def test_R25_a_child_that_crashes_while_the_body_is_still_leaving_is_not_restarted(puppet, kept_by):
+    a = puppet("a")
+
+    async def linger():
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await a.crashes()
+                await trio.sleep(0.5)
+
+    async def service(*, task_status):
+        if kept_by == "supervisor":
+            async with open_supervisor([a.spec()], limit=GENEROUS):
+                task_status.started()
+                await linger()
+        else:
+            async with open_pool(limit=GENEROUS) as pool:
+                await pool.start_child(a.run, restart=Restart.PERMANENT)
+                task_status.started()
+                await linger()
+
+    async with open_supervisor([ChildSpec("service", service, shutdown=10)]):
+        pass
+    assert a.starts == 1
+
+
 # ---- R26 to R30: one incarnation after the other
 
 

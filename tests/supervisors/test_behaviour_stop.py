@@ -604,6 +604,24 @@ async def test_S15_a_child_may_drain_its_own_supervisor(opened, listening):
     assert keeper.children() == () or opened is open_supervisor
 
 
+async def test_S15_a_child_that_waits_for_the_end_of_its_own_supervisor_is_told_when_its_turn_comes(trace):
+    async with open_supervisor([]) as supervisor:
+
+        async def listener(*, task_status):
+            draining()
+            task_status.started()
+            with pytest.raises(SupervisorClosed):
+                await supervisor.wait_closed()
+            trace.append("told")
+            await trio.sleep(1)
+            trace.append("finished")
+
+        await supervisor.start_child(ChildSpec("a", listener))
+        await wait_all_tasks_blocked()
+    assert trace == ["told", "finished"]
+    assert seconds(1)
+
+
 async def test_S15_a_child_may_stop_itself(puppet):
     async with open_supervisor([]) as supervisor:
 

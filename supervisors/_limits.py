@@ -49,8 +49,8 @@ class _Line:
     waiting: list[_Request] = field(factory=list[_Request])
 
     def take_nowait(self) -> bool:
-        """Take a token if one is free and nobody waits for it."""
-        if self.held >= self.limit.tokens or self.waiting:
+        """Take a token if one is free; then nobody waits, for what comes free is handed out at once."""
+        if self.held >= self.limit.tokens:
             return False
         self.held += 1
         return True

@@ -72,6 +72,7 @@ async def test_R13_after_a_crash_in_the_moment_of_readiness_the_next_sibling_is_
     async def flaky(*, task_status):
         nonlocal starts
         starts += 1
+        await trio.sleep(0.5)  # so that the round sleeps when it is woken and cut in one moment
         task_status.started()
         if starts == 2:
             raise ValueError("at once")
@@ -83,6 +84,31 @@ async def test_R13_after_a_crash_in_the_moment_of_readiness_the_next_sibling_is_
         a.crash()
         await trio.sleep(3)
         assert (starts, c.starts) == (2, 1)
+
+
+@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
+async def test_L9_a_child_that_starts_a_sibling_before_it_is_ready_does_not_wait_for_its_own_round(
+    autojump_clock, strategy
+):
+    box, starts = [], 0
+
+    async def mother(*, task_status):
+        nonlocal starts
+        starts += 1
+        if starts == 2:
+            await box[0].start_child(ChildSpec("daughter", trio.sleep_forever))
+        task_status.started()
+        if starts == 1:
+            await trio.sleep(1)
+            raise ValueError("again")
+        await trio.sleep_forever()
+
+    async with open_supervisor([ChildSpec("mother", mother)], strategy=strategy, limit=PLENTY) as supervisor:
+        box.append(supervisor)
+        with trio.fail_after(10):
+            await trio.sleep(2)
+            await supervisor.start_child(ChildSpec("later", trio.sleep_forever))
+        assert [child.status for child in supervisor.children()] == [ChildStatus.RUNNING] * 3
 
 
 async def test_R15_S17_a_child_stopped_while_its_round_starts_the_ones_before_stays_stopped(autojump_clock):

@@ -208,8 +208,9 @@ class SpaceOptions:
 class RuntimeConfig:
     """The bounds of one runtime.
 
-    `max_live_spaces`: over it the longest idle space leaves memory, and when all are busy senders wait. `drain_timeout`:
-    seconds that a drain may take by default. `max_turns` is for the bound on turns at once; it is not supported yet.
+    `max_live_spaces`: over it the longest idle space leaves memory, and when all are busy, senders wait.
+    `drain_timeout`: seconds that a drain may take by default. `max_turns` is for the bound on turns at once; it is not
+    supported yet.
     """
 
     max_live_spaces: int = field(default=10_000, validator=at_least(1))

@@ -214,5 +214,6 @@ async def suspend(
 ) -> Any:
     """Give back a recorded answer, or end this try until there is one."""
     turn = worker(space, "suspend")
+    recorded = space.runtime.suspensions.answer_or_suspend(turn, name, question, answer, timeout, default)
     await trio.lowlevel.checkpoint()
-    return space.runtime.suspensions.answer_or_suspend(turn, name, question, answer, timeout, default)
+    return recorded

@@ -217,6 +217,11 @@ async def test_P4_a_tree_ten_thousand_deep_starts_and_stops(puppet):
     assert supervisor.report.clean
 
 
+async def test_P4_the_picture_of_a_deep_tree_can_be_drawn(puppet):
+    async with open_supervisor([chain(2_000, puppet("a").spec())]) as supervisor:
+        assert len(str(supervisor.tree()).splitlines()) == 2_002
+
+
 async def test_P4_a_deep_tree_is_cancelled_from_outside(puppet):
     a = puppet("a", dying_seconds=0.5)
     with trio.move_on_after(1) as scope:

@@ -13,7 +13,7 @@ from outcome import Error
 from trio.lowlevel import reschedule
 
 from spaceactors import _life as life
-from spaceactors._errors import MessageExpired, NotAccepted
+from spaceactors._errors import NotAccepted
 from spaceactors._space import Source, expired
 
 if TYPE_CHECKING:
@@ -102,19 +102,7 @@ class Places:
             at = message.at + after
             message.rare().expiry = self._runtime.keeper.set(at, lambda: self._expire(handle, message, task))
         self._line.setdefault(handle.key, []).append((handle, message, task))
-        after = message.options.expires_after
-        if after is not None:
-            message.rare().expiry = self._runtime.keeper.set(message.at + after, lambda: self._expire(handle, message))
         self._make_room()
-
-    def _expire(self, handle: SpaceHandle[Any], message: Message) -> None:
-        task = next((one[2] for one in self._line.get(handle.key, ()) if one[1] is message), None)
-        space = self._runtime.live.get(handle.key)
-        if self.leave_line(handle, message):
-            text = f"{message!r} expired before there was a place for its space"
-            _wake(message, task, MessageExpired(text, space=handle, message=message))
-        elif space is not None:
-            space.expire(message)
 
     def leave_line(self, handle: SpaceHandle[Any], message: Message) -> bool:
         """Take a message out of the line; tell whether it was there."""
@@ -128,7 +116,6 @@ class Places:
             self._line[handle.key] = kept
         else:
             del self._line[handle.key]
-        message.forget_expiry()
         return True
 
     def _expire(self, handle: SpaceHandle[Any], message: Message, task: Task | None) -> None:
@@ -140,7 +127,6 @@ class Places:
         line, self._line = self._line, OrderedDict()
         for entries in line.values():
             for handle, message, task in entries:
-                message.forget_expiry()
                 _wake(message, task, refusal(text, space=handle, message=message))
 
     def arrived(self, space: Space) -> None:
@@ -151,7 +137,6 @@ class Places:
             try:
                 accepted = space.offer(message, Source.OUTSIDE, task, may_wait=True)
             except NotAccepted as error:
-                message.forget_expiry()
                 _wake(message, task, error)
             else:
                 if accepted and task is not None:

@@ -202,9 +202,9 @@ class Worker:
     async def park(self) -> None:
         """Sleep until somebody wakes the space."""
         space = self.space
-        if self.leads and not space.mailbox:
-            space.runtime.places.resting(space)
-            if space.gone:
+        if not space.mailbox:
+            leaving = space.runtime.places.resting(space)
+            if space.gone or (leaving and self.leads):
                 return
         space.parked.append(self.task)
         await wait_task_rescheduled(self._unpark)

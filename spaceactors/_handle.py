@@ -319,7 +319,6 @@ class SpaceHandle(Generic[A_co]):
         try:
             yield
         finally:
-            wait.over = True
             worker.waits.remove(wait)
             if lane is not None:
                 await lane.resume(worker)

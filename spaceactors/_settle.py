@@ -8,6 +8,7 @@ import trio
 
 from spaceactors._decide import Overload
 from spaceactors._store import Commit, Entry
+from spaceactors._waits import targets
 
 if TYPE_CHECKING:
     from spaceactors._message import Message
@@ -84,5 +85,5 @@ def _waits_for(space: Space, goal: Space) -> bool:
         if one not in seen:
             seen.add(one)
             trail.extend(one.held_by)
-            trail.extend(wait.space for worker in one.workers if worker.open for wait in worker.waits if not wait.over)
+            trail.extend(further for worker in one.workers if worker.open for further in targets(worker))
     return False

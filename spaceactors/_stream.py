@@ -23,13 +23,13 @@ _AHEAD = 16
 class Reader:
     """The buffer of one stream."""
 
-    __slots__ = ("_error", "_items", "_on_leave", "_over", "_reading", "_writing", "left", "started")
+    __slots__ = ("_error", "_items", "_on_leave", "_reading", "_writing", "left", "over", "started")
 
     def __init__(self, on_leave: Callable[[], object]) -> None:
         self._items: deque[Any] = deque()
         # Why the stream ended, when it did not end well.
         self._error: BaseException | None = None
-        self._over = False
+        self.over = False
         self._reading: trio.lowlevel.Task | None = None
         self._writing: trio.lowlevel.Task | None = None
         self._on_leave = on_leave
@@ -64,7 +64,7 @@ class Reader:
 
     def close(self, error: BaseException | None) -> None:
         """End the stream after the items that are on their way."""
-        self._over = True
+        self.over = True
         self._error = error
         self._wake_reader()
 
@@ -75,7 +75,7 @@ class Reader:
 
     async def __anext__(self) -> Any:
         await trio.lowlevel.checkpoint_if_cancelled()
-        while not self._items and not self._over:
+        while not self._items and not self.over:
             await self._wait()
         if self._items:
             item = self._items.popleft()
@@ -94,7 +94,7 @@ class Reader:
             self.left = True
             self._items.clear()
             self._wake_writer()
-            if not self._over:
+            if not self.over:
                 self._on_leave()
 
     async def _wait(self) -> None:

@@ -25,19 +25,31 @@ class Wait:
 
     space: Space
     message: Message | None
-    over: bool = False
+
+    @property
+    def on(self) -> bool:
+        """Whether the answer is still to come: it may be there before the one who waits has run again."""
+        if self.message is None:
+            return True
+        extra = self.message.extra
+        if extra is not None and extra.reader is not None:
+            return not extra.reader.over
+        return self.message.waiter is not None
 
 
 def targets(worker: Worker) -> Iterator[Space]:
     """Return the spaces that an open turn waits for."""
-    return (wait.space for wait in worker.waits if not wait.over)
+    return (wait.space for wait in worker.waits if wait.on)
 
 
-def blockers(space: Space) -> list[Worker]:
+def blockers(space: Space, goal: Worker) -> list[Worker]:
     """Return the open turns that must end before a new message of `space` has its turn."""
     turns = [worker for worker in space.workers if worker.open]
-    # With several turns at once one free worker is enough.
-    return turns if len(turns) >= space.options.concurrency else []
+    if space.options.concurrency == 1:
+        return turns
+    # Of several turns at once one that is free, or waits for nobody, is enough to go on.
+    stuck = [turn for turn in turns if turn is goal or any(targets(turn))]
+    return turns if len(stuck) >= space.options.concurrency else []
 
 
 def ring(target: Space, goal: Worker) -> tuple[Space, ...] | None:
@@ -49,7 +61,7 @@ def ring(target: Space, goal: Worker) -> tuple[Space, ...] | None:
         if id(space) in seen:
             continue
         seen.add(id(space))
-        turns = blockers(space)
+        turns = blockers(space, goal)
         if goal in turns:
             return path
         following = [further for worker in turns for further in targets(worker)]

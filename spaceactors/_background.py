@@ -64,6 +64,8 @@ class Background:
             self._runtime.block.die(ended.error)
         if ended.kind in {ExitKind.CRASHED, ExitKind.FAILED_START} and ended.error is not None:
             self._failed(space, ended.error)
+        elif ended.kind is ExitKind.STOPPED and (ended.error is not None or ended.cut):
+            life.ended_badly(space, ended.error)
         self._runtime.look_whether_quiet(space)
 
     @staticmethod

@@ -252,13 +252,13 @@ async def passivate(worker: Worker) -> bool:
     space = worker.space
     space.passivating = False
     if not (space.idle and await _still_idle(worker)):
+        space.runtime.places.stayed(space)
         return False
-    actor = space.actor
     await space.runtime.background.stop(space, grace=space.options.shutdown)
-    if actor is not None and "on_stop" in space.kind.hooks and space.failure is None:
-        await hook(worker, actor.on_stop)
+    await _clean_up(worker)
     space.actor = None
     if space.mailbox or space.line or space.failure is not None or space.ending is not None:
+        space.runtime.places.stayed(space)
         return False  # its next activation begins here and now
     space.runtime.publish(SpacePassivated, space)
     space.runtime.forget(space)
@@ -266,6 +266,17 @@ async def passivate(worker: Worker) -> bool:
 
 
 # ---- the end
+
+
+async def _clean_up(worker: Worker) -> None:
+    """Have a living actor clean up; a failure there stops no stopping, but is told."""
+    space = worker.space
+    actor = space.actor
+    if actor is None or space.failure is not None or "on_stop" not in space.kind.hooks:
+        return
+    if not await hook(worker, actor.on_stop):
+        ended_badly(space, None if space.failure is None else space.failure[0])
+        space.failure = None
 
 
 _ORDERLY = frozenset({Ending.DRAIN, Ending.STOP, Ending.DELETE})
@@ -330,10 +341,8 @@ async def end(worker: Worker) -> None:
     if space.ending is not None and space.ending is not Ending.KILL:
         grace = space.options.shutdown
         await space.runtime.background.stop(space, grace=grace, finish=space.ending is Ending.DRAIN)
-    actor = space.actor
-    orderly = space.ending in _ORDERLY and actor is not None and space.failure is None
-    if orderly and actor is not None and "on_stop" in space.kind.hooks:
-        await hook(worker, actor.on_stop)
+    if space.ending in _ORDERLY:
+        await _clean_up(worker)
     await space.runtime.background.stop(space, grace=0.0)
     space.actor = None
     give_back_waiting(space)
@@ -358,6 +367,14 @@ def told_retry(space: Space, message: Message, error: BaseException) -> None:
 def told_failure(space: Space, error: BaseException) -> None:
     """Tell of a failure that changes nothing."""
     space.runtime.publish(WorkFailed, space, error)
+
+
+def ended_badly(space: Space, error: BaseException | None) -> None:
+    """Take note of clean-up that failed or was cut off: it stops no stopping, but the report is not clean."""
+    if space.ending is not None or space.runtime.draining:
+        space.finished = False
+    if error is not None:
+        told_failure(space, error)
 
 
 def told_stuck(space: Space, seconds: float) -> None:

@@ -91,7 +91,8 @@ class Control:
         if space is None:
             return DrainReport(clean=True, seconds=seconds)
         name = space.name
-        left = space.returned + (0 if space.gone else space.pending)
+        # What an actor that ends itself has still to do is no loss; what hangs at a deadline is.
+        left = space.returned + (space.pending if space.stuck else 0)
         return DrainReport(
             clean=space.finished and not left and not space.stuck,
             finished=(name,) if space.gone and space.finished else (),

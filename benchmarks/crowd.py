@@ -53,8 +53,7 @@ async def beside_bare(send_nowait: Callable[[int], object], tally: Tally) -> flo
         for _ in range(ROUNDS):
             bare = await rate(BATCHES * CAPACITY, in_batches, send.send_nowait, bare_tally)
             rounds.append((bare, await rate(BATCHES * CAPACITY, in_batches, send_nowait, tally)))
-    best_bare, best_ours = (max(rates) for rates in zip(*rounds, strict=True))
-    return best_ours / best_bare
+    return max(ours for _, ours in rounds) / max(bare for bare, _ in rounds)
 
 
 async def busy_ratios() -> list[float]:

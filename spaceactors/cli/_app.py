@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError
 from spaceactors.cli._chat import chat
 from spaceactors.cli._load import UnusableArgument
 from spaceactors.cli._run import run
-from spaceactors.cli._streams import OutputFailed
+from spaceactors.cli._streams import STANDARD_OUTPUT, OutputFailed
 
 NOT_ALL = 1
 UNUSABLE = 2
@@ -63,7 +63,7 @@ def run_app(arguments: list[str]) -> int:
         return INTERRUPTED
     except OutputFailed as problem:
         if isinstance(problem.__cause__, BrokenPipeError):  # the reader of our output has gone, and so may we
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)
         else:
             print(f"spaceactors: {problem}", file=sys.stderr)
         return NOT_ALL

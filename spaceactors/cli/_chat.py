@@ -8,7 +8,6 @@ from attrs import define, evolve, field
 from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
-from rich.tree import Tree
 
 from spaceactors import HandlerInfo, Runtime, RuntimeConfig, SpaceError, handlers_of
 from spaceactors.cli._lines import LineCutter
@@ -21,7 +20,6 @@ from spaceactors.cli._stops import Stops
 from spaceactors.cli._streams import Source, open_source
 from spaceactors.cli._talk import HELP, Mistake, Quit, Say, Show, Switch, choose_handler, understand
 
-SPACES_SHOWN = 50
 INTERRUPTED = 130
 
 
@@ -46,7 +44,7 @@ class Talk:
             case Show.STATS:
                 await self.show_stats()
             case Show.TREE:
-                self.console.print(await self.tree())
+                self.console.print(Text(str(self.runtime.tree())))
             case Show.HELP:
                 self.note(HELP)
             case Mistake(hint):
@@ -86,20 +84,6 @@ class Talk:
         self.note(f"{plural(ledger.accepted, 'message')} accepted: {', '.join([*ends, f'{ledger.pending} pending'])}")
         usual, slow = (milliseconds(self.statistics.durations.percentile(percent)) for percent in (50, 99))
         self.note(f"answers in p50 {usual}, p99 {slow}")
-
-    async def tree(self) -> Tree:
-        """The runtime's spaces, each with how it is."""
-        [kind] = self.runtime.kinds.values()
-        spaces = await self.runtime.spaces(actor=kind, limit=SPACES_SHOWN + 1)
-        tree = Tree(kind.__name__)
-        for space in spaces[:SPACES_SHOWN]:
-            info = await space.info()
-            waiting = f", {info.depth} waiting" if info.depth else ""
-            restarts = f", {plural(info.restarts, 'restart')}" if info.restarts else ""
-            tree.add(Text(f"{info.id} ({info.status.name.lower()}{waiting}{restarts})"))
-        if len(spaces) > SPACES_SHOWN:
-            tree.add("…")
-        return tree
 
     def note(self, text: str) -> None:
         """Say something that does not come from a space."""

@@ -1,6 +1,7 @@
 """`spaceactors run`: a file of calls in, a file of answers out."""
 
 import sys
+from contextlib import redirect_stdout
 from typing import Annotated
 
 import trio
@@ -49,13 +50,14 @@ def run(
         in_flight: Read no further while so many calls have no answer.
         drain_timeout: Seconds that accepted calls may take to finish after Ctrl-C.
     """
-    actor = load_actor(target)
-    config = RuntimeConfig(max_live_spaces=max_live, drain_timeout=drain_timeout)
-    job = Job(actor, config, one_lane, load_deps(actor, deps), in_flight)
-    console = Console(stderr=True, highlight=False)
-    with open_source(input) as source, open_sink(output) as sink:
-        quiet = json or not console.is_terminal or sink.isatty()
-        summary = trio.run(run_session, Session(job, source, sink), None if quiet else console)
+    with redirect_stdout(sys.stderr):  # what the actor prints is no data
+        actor = load_actor(target)
+        config = RuntimeConfig(max_live_spaces=max_live, drain_timeout=drain_timeout)
+        job = Job(actor, config, one_lane, load_deps(actor, deps), in_flight)
+        console = Console(stderr=True, highlight=False)
+        with open_source(input) as source, open_sink(output) as sink:
+            quiet = json or not console.is_terminal or sink.isatty()
+            summary = trio.run(run_session, Session(job, source, sink), None if quiet else console)
     if json:
         print(as_json(summary), file=sys.stderr)
     else:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
 
 CHUNK = 1 << 16
+STANDARD_OUTPUT = 1  # its number: `sys.stdout` is for what the user's code prints
 
 
 class OutputFailed(Exception):
@@ -61,7 +62,7 @@ def open_sink(path: str) -> Generator[IO[bytes]]:
     """The file to write to; `-` is standard output."""
     if path == "-":
         # Not `sys.stdout.buffer`: with PYTHONUNBUFFERED that is a raw file, whose `write` may write a part only.
-        yield open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115 (each write is flushed)
+        yield open(STANDARD_OUTPUT, "wb", closefd=False)  # noqa: SIM115 (each write is flushed)
         return
     try:
         sink = Path(path).open("wb")  # noqa: SIM115 (closed below: only the opening may be the user's mistake)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HELP = """\
 /space NAME  talk to another space
 /stats       messages so far, by outcome
-/tree        the live spaces and how they are
+/tree        the runtime, its live spaces and how they are
 /help        this text
 /quit        finish what was accepted, and leave (so does Ctrl-D)
 Anything else is said to the space; begin with // to say something that begins with /."""

@@ -71,6 +71,10 @@ class Clerk(Actor[int]):
         return most
 
     @handler
+    async def chatter(self) -> None:
+        sys.stdout.write("by the way\n")
+
+    @handler
     async def announce(self, word: str) -> None:
         """Tell the test that the lines before this one were accepted."""
         sys.stderr.write(f"{word}\n")

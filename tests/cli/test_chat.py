@@ -44,8 +44,7 @@ def test_stats_count_the_messages() -> None:
 
 def test_the_tree_shows_the_spaces() -> None:
     told, _ = chat("hi\n/space bob\nhi\n/tree\n")
-    assert told[3] == "Clerk"
-    assert sorted(part.split(" ")[1] for part in told[4:6]) == ["bob", "me"]
+    assert {line.lstrip("│├└─ ") for line in told} >= {"bob: live", "me: live"}
 
 
 def test_help_and_mistakes_are_told_without_saying_anything() -> None:

@@ -130,6 +130,18 @@ def test_group_and_priority_are_passed_on() -> None:
     assert [(row["outcome"], row.get("line")) for row in rows(done.stdout)] == [("handled", None), ("invalid", 2)]
 
 
+def test_what_an_actor_prints_is_kept_apart_from_the_data() -> None:
+    done = run(CLERK, given=line("ann", "chatter"))
+    assert outcomes(done.stdout) == ["handled"]
+    assert b"by the way" in done.stderr
+
+
+def test_restarts_are_counted_also_when_there_are_more_than_events_can_tell() -> None:
+    given = "".join(line(f"s{n}", "crash") for n in range(1500))
+    done = run(CLERK, "--in-flight", "1500", given=given)
+    assert b"1,500" in done.stderr.partition(b"restarts")[2]
+
+
 def test_the_last_line_needs_no_line_end() -> None:
     assert (
         rows(run(CLERK, given=line("ann").strip() + "\n" + line("ann", "say", "hi").strip()).stdout)[-1]["reply"]

@@ -98,7 +98,7 @@ def main() -> int:
     tests_ok, closing = run_tests()
     if not failed and tests_ok:
         return 0
-    say(f"\nfailed: {', '.join(failed + ([] if tests_ok else [TESTS.title]))}")
+    say(f"\nfailed: {'; '.join(failed + ([] if tests_ok else [TESTS.title]))}")
     say(summary(closing, failed, tests_ok=tests_ok))
     return 1
 

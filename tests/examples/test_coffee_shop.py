@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -167,6 +169,21 @@ async def test_every_shipped_conversation_is_handled_from_hello_to_receipt() -> 
             last[call["space"]] = await shop.space(call["space"]).ask(CoffeeShop.say, *call["args"])
     unfinished = {space for space, answer in last.items() if not answer.startswith("Thank you!")}
     assert unfinished == {"hana"}  # she takes the bus
+
+
+def test_the_shipped_conversations_run_from_the_command_line() -> None:
+    command = (
+        sys.executable,
+        "-m",
+        "spaceactors.cli",
+        "run",
+        "examples/coffee_shop.py:CoffeeShop",
+        "--input",
+        str(OWN),
+    )
+    done = subprocess.run(command, capture_output=True, cwd=ROOT, timeout=50, check=False)
+    assert {json.loads(line)["outcome"] for line in done.stdout.splitlines()} == {"handled"}
+    assert (done.returncode, b"to 40 spaces" in done.stderr) == (0, True)
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real conversations are not beside the repository")

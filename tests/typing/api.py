@@ -73,6 +73,14 @@ class Clock:
         return 0.0
 
 
+async def look_up(opening: str, depth: int) -> float:
+    return 0.5
+
+
+def depth_of(level: int) -> int:
+    return 2 * level
+
+
 # ---- actors ------------------------------------------------------------------------------------------------------------
 
 
@@ -112,6 +120,8 @@ class Game(Actor[Board], kind="game", state_version=2):
         assert_type(await other.ask(Game.play, 1), bool)
         assert_type(await self.space("x", Referee).ask(Referee.whistle, 2), tuple[int, str])
         assert_type(self.message.sender, SpaceHandle[Any] | None)
+        assert_type(await self.step("look up", look_up, "e4", depth_of(3), timeout=1.0), float)
+        assert_type(await self.suspend("draw?", "A draw?", answer=bool, timeout=60.0, default=False), bool)
         raise Reject({"why": "surrendered"})
 
     @handler
@@ -123,6 +133,8 @@ class Game(Actor[Board], kind="game", state_version=2):
         self.schedule("k", Game.play, 9, every=1.0, at=datetime(2030, 1, 1))  # E  one time, not two
         self.schedule("k", Referee.whistle, 1, after=1.0)  # E  timers are for one's own handlers
         self.start_soon(trio.sleep, "soon")  # E
+        await self.step("look up", look_up, 4, 1)  # E  an opening is a text
+        await self.suspend("draw?", "A draw?")  # E  an answer of which kind?
         self.emit(Moved(1), True)  # E  a bare True says nothing
         self.count(3)  # E  counters have names
         await self.space("x", Referee).ask(Game.play, 1)  # E  a referee does not play

@@ -74,9 +74,14 @@ class Times:
 @final
 @frozen
 class Snapshot:
-    """A runtime at one moment: `ledger` in total, live spaces one by one, waiting and handling times of messages."""
+    """A runtime at one moment.
+
+    `ledger` and `restarts` (of actors after crashes) are totals of the runtime's life; then the live spaces one by one,
+    and how long messages waited for their turns (measured once in each scheduler tick and space) and were handled.
+    """
 
     ledger: Ledger
+    restarts: int
     live: int
     spaces: tuple[SpaceFigures, ...]
     waiting: Times
@@ -181,6 +186,7 @@ def take(runtime: Hub) -> Snapshot:
     settled = sum(outcomes)
     return Snapshot(
         ledger=ledger_of(accepted, outcomes, pending),
+        restarts=runtime.restarts,
         live=len(spaces),
         spaces=tuple(figures_of(space, now) for space in spaces),
         waiting=runtime.waiting_times.read(max(settled - runtime.waiting_times.count, 0)),

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 import trio
 from attrs import define, field, frozen
 
-from spaceactors import DrainReport, EventsMissed, RuntimeConfig, SpaceStarted, handlers_of, open_runtime
+from spaceactors import DrainReport, RuntimeConfig, handlers_of, open_runtime
 from spaceactors.cli._intake import Intake
 from spaceactors.cli._lines import LineCutter, parse_line
 from spaceactors.cli._load import UnusableArgument
@@ -19,7 +19,7 @@ from spaceactors.cli._stops import Stops
 from spaceactors.cli._streams import OutputFailed, Source, write
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from rich.console import Console
 
@@ -51,8 +51,7 @@ class Session:
     intake: Intake | None = None  # as soon as the runtime is open
     report: DrainReport | None = None  # what the runtime says about its end
     problem: OutputFailed | None = None  # from then on nothing is written, and everything stops
-    restarts: int = 0
-    restarts_missed: bool = False  # so many happened at once that some were not seen
+    restarts: int = 0  # told by the runtime when it has ended
 
     @property
     def spaces(self) -> int:
@@ -87,7 +86,6 @@ async def run_session(session: Session, console: Console | None) -> Summary:
         spaces=session.spaces,
         seconds=trio.current_time() - began,
         restarts=session.restarts,
-        restarts_missed=session.restarts_missed,
         interrupted=session.stops.asked > 0,
         drain=str(session.report) if session.stops.asked and session.report else None,
     )
@@ -113,31 +111,14 @@ async def serve(session: Session, results: trio.MemorySendChannel[Result]) -> No
     job = session.job
     async with trio.open_nursery() as askers:
         with session.stops.running:
-            async with open_job(job) as runtime, runtime.events() as events, trio.open_nursery() as watchers:
-                watchers.start_soon(count_restarts, session, events)
+            async with open_job(job) as runtime:
                 session.intake = Intake(runtime, handlers_of(job.actor), askers, results, job.in_flight)
                 with session.stops.reading:
                     await read_lines(session.source, session.intake)
                     await session.intake.wait_answered()
-                await recount_restarts(session, runtime)
-                watchers.cancel_scope.cancel()
-        session.report = session.intake.runtime.report if session.intake else None
-
-
-async def count_restarts(session: Session, events: AsyncIterator[object]) -> None:
-    """Count the incarnations that came after the first of their space."""
-    async for event in events:
-        if isinstance(event, EventsMissed):
-            session.restarts_missed = True
-        elif isinstance(event, SpaceStarted) and event.incarnation > 1:
-            session.restarts += 1
-
-
-async def recount_restarts(session: Session, runtime: Runtime[Any]) -> None:
-    """Count again by the spaces that are live, if events were missed: those that have left memory stay uncounted."""
-    if session.restarts_missed:
-        live = (await runtime.snapshot()).spaces
-        session.restarts = max(session.restarts, sum(space.incarnation - 1 for space in live))
+        if session.intake is not None:
+            session.report = session.intake.runtime.report
+            session.restarts = (await session.intake.runtime.snapshot()).restarts
 
 
 async def read_lines(source: Source, intake: Intake) -> None:

@@ -69,7 +69,6 @@ class Summary:
     p95: float | None
     p99: float | None
     restarts: int
-    restarts_missed: bool = False  # there may have been more
     interrupted: bool = False
     drain: str | None = None  # what the runtime's own report says, if the run was interrupted
 
@@ -98,11 +97,10 @@ def summarize(
     spaces: int,
     seconds: float,
     restarts: int,
-    restarts_missed: bool = False,
     interrupted: bool = False,
     drain: str | None = None,
 ) -> Summary:
     """The report of a run that took so many seconds."""
     p50, p95, p99 = (statistics.durations.percentile(percent) for percent in (50, 95, 99))
     outcomes = {outcome: statistics.outcomes[outcome] for outcome in OUTCOMES if statistics.outcomes[outcome]}
-    return Summary(actor, outcomes, spaces, seconds, p50, p95, p99, restarts, restarts_missed, interrupted, drain)
+    return Summary(actor, outcomes, spaces, seconds, p50, p95, p99, restarts, interrupted, drain)

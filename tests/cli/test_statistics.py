@@ -113,11 +113,6 @@ def test_the_table_of_an_interrupted_run_tells_what_was_returned() -> None:
     assert "3 returned" in table(report)
 
 
-def test_restarts_that_could_not_all_be_counted_are_told_as_such() -> None:
-    report = summarize(Statistics(), actor="Clerk", spaces=0, seconds=1.0, restarts=7, restarts_missed=True)
-    assert "at least 7" in table(report)
-
-
 def test_the_report_for_programs_is_json() -> None:
     report = json.loads(as_json(summary(handled=2)))
     assert report["outcomes"] == {"handled": 2}

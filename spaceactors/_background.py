@@ -56,7 +56,7 @@ class Background:
         self, space: Space, running: Running, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...]
     ) -> None:
         here.set(BackgroundPlace(space))
-        ended = await running.run(fn, lambda: args, lambda: None)
+        ended = await running.run(fn, lambda: args, lambda: self._begun(space, running))
         space.background = tuple(one for one in space.background if one is not running)
         self._runtime.block.stopper.ended(running)
         running.end()
@@ -67,6 +67,21 @@ class Background:
         elif ended.kind is ExitKind.STOPPED and (ended.error is not None or ended.cut):
             life.ended_badly(space, ended.error)
         self._runtime.look_whether_quiet(space)
+
+    def _begun(self, space: Space, running: Running) -> None:
+        if space.hurried:
+            self._ask(space, running)
+
+    def ask_to_finish(self, space: Space) -> None:
+        """Give all background work of a space its seconds, whether it listens or not: it was accepted."""
+        for running in space.background:
+            self._ask(space, running)
+
+    def _ask(self, space: Space, running: Running) -> None:
+        # What was accepted and has not begun is asked when it begins.
+        if running.ready:
+            running.signal.listen()
+            self._runtime.block.stopper.stop(running, space.options.shutdown)
 
     @staticmethod
     def _failed(space: Space, error: BaseException) -> None:
@@ -82,12 +97,13 @@ class Background:
         Args:
             space: whose work.
             grace: seconds between asking and cancelling, for work that listens.
-            finish: give the grace to work that does not listen too: it was accepted, and a drain finishes it.
+            finish: give `options.shutdown` seconds to all, as a drain does.
 
         """
-        for running in space.background:
-            if finish:
-                running.signal.listen()
-            self._runtime.block.stopper.stop(running, grace)
+        if finish:
+            self.ask_to_finish(space)
+        else:
+            for running in space.background:
+                self._runtime.block.stopper.stop(running, grace)
         for running in space.background:
             await running.wait_ended()

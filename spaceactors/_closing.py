@@ -90,17 +90,12 @@ class Closing:
         for space in tuple(hub.live.values()):
             space.gate = space.gate or Gate.CLOSING
             space.turn_away_line()
-            self._ask_background(space)
+            hub.background.ask_to_finish(space)
             if not is_quiet(space):
                 hub.restless.add(space)
             if space.backing_off:
                 life.end_backoff(space)
             space.wake()
-
-    def _ask_background(self, space: Space) -> None:
-        for running in tuple(space.background):
-            running.signal.listen()
-            self.block.stopper.stop(running, space.options.shutdown)
 
     def cut(self) -> None:
         """Leave no time: a surrounding cancellation, or an error that concerns the whole program."""
@@ -131,6 +126,15 @@ class Closing:
             await self._spin()
         self._hub.closed = True
         self._hub.feeds.close()
+        if self._hub.live:
+            self.block.start_soon(self._outlast)
+        else:
+            self._service.cancel()
+
+    async def _outlast(self) -> None:
+        """Go on telling, after the report, of what does not end."""
+        with trio.CancelScope(shield=True):
+            await self._wait_gone()
         self._service.cancel()
 
     async def _wait_quiet(self) -> None:
@@ -143,10 +147,17 @@ class Closing:
     async def _clean_up(self) -> None:
         """Run the hooks that clean up, while those whom they may send to are alive."""
         hub = self._hub
+        cleaned: set[tuple[str, str]] = set()
         while True:
-            cleaning = [one for one in hub.live.values() if "on_stop" in one.kind.hooks and one.idle]
+            cleaning = [
+                space
+                for key, space in hub.live.items()
+                if "on_stop" in space.kind.hooks and space.idle and key not in cleaned
+            ]
             if not cleaning:
                 return
+            # Once each: two spaces that tell each other of their ends would bring each other back for ever.
+            cleaned.update((space.kind.name, space.id) for space in cleaning)
             for space in cleaning:
                 life.ask_to_passivate(space)
                 hub.disturb(space)

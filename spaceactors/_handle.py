@@ -15,11 +15,12 @@ from spaceactors._control import Control
 from spaceactors._errors import AskCycle, BadCall
 from spaceactors._feed import Emitted, Gap  # noqa: TC001 (the alias `Feed` names them)
 from spaceactors._history import CommittedHistory, HistoryReader
+from spaceactors._lane import look_at_lanes
 from spaceactors._message import Message, MessageOptions, new_message
 from spaceactors._space import Source
 from spaceactors._stream import Reader
 from spaceactors._turn import here
-from spaceactors._waits import Wait, ring
+from spaceactors._waits import Wait, needed, ring
 from supervisors import Priority
 
 if TYPE_CHECKING:
@@ -316,6 +317,8 @@ class SpaceHandle(Generic[A_co]):
         lane = worker.space.lane
         if lane is not None:
             lane.lend(worker)
+        if self.runtime.has_lanes:
+            look_at_lanes(needed(worker))
         try:
             yield
         finally:

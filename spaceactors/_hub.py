@@ -109,6 +109,8 @@ class Hub:
         # ---- the ledger of spaces that have left memory
         self.folded_accepted = 0
         self.folded_outcomes = [0, 0, 0, 0, 0, 0]
+        # Restarts of actors after crashes.
+        self.restarts = 0
         # Messages whose waiting or handling took longer than a scheduler tick.
         self.waiting_times = Stopwatch()
         self.handling_times = Stopwatch()
@@ -238,7 +240,8 @@ class Hub:
         """Start the tasks of a live space."""
         if self.nursery is None:
             return
-        for number in range(space.options.concurrency):
+        # In a lane there is one turn at a time, so one worker is enough.
+        for number in range(1 if space.lane is not None else space.options.concurrency):
             worker = Worker(space, leads=number == 0)
             space.workers.append(worker)
             start: Any = self.nursery.start_soon
@@ -296,6 +299,11 @@ class Hub:
             await self.store.delete(handle.kind, handle.id)
 
     # ---- messages
+
+    @property
+    def has_lanes(self) -> bool:
+        """Whether any live spaces take turns in a lane."""
+        return bool(self._lanes)
 
     def next_number(self) -> int:
         """Number an accepted message among all that share lanes."""

@@ -106,13 +106,13 @@ async def _only_make(worker: Worker) -> bool:
 async def hook(worker: Worker, call: Callable[[], Awaitable[Any]]) -> bool:
     """Run a turn without a message; tell whether it was committed. A crash is noted as the space's failure."""
     space = worker.space
-    if space.lane is not None:
-        space.lane.begin(worker)
     error: BaseException | None = None
     worker.in_hook = True
     done = False
     try:
         with trio.CancelScope() as worker.scope:
+            if space.lane is not None:
+                await space.lane.enter(worker)
             await call()
             worker.returned = True
             await commit(worker, None)
@@ -157,6 +157,7 @@ async def recover(worker: Worker) -> None:
         quarantine(space, error)
         return
     space.restarts += 1
+    space.runtime.restarts += 1
     space.last_failure = Failure(error, message, space.restarts)
     space.runtime.publish(SpaceCrashed, space, error, message_id, decision.delay, decision.restarts)
     if decision.delay > 0 and not space.hurried:

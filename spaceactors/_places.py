@@ -60,6 +60,7 @@ class Places:
     def free(self) -> bool:
         """Tell whether there is a place, after letting the longest idle space go if need be."""
         if self._taken >= self._bound and not self.wanted:
+            self._none_idle = False  # as long as nobody waited, spaces came to rest without a word
             self._evict()
         return self._taken < self._bound
 

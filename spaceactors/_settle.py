@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from spaceactors._decide import Overload
+from spaceactors._lane import look_at_lanes
 from spaceactors._store import Commit, Entry
-from spaceactors._waits import targets
+from spaceactors._waits import behind, targets
 
 if TYPE_CHECKING:
     from spaceactors._message import Message
@@ -72,6 +73,8 @@ def hold(sender: Space, target: Space) -> None:
     target.holds = (*target.holds, sender)
     target.crowded = True
     sender.attention = True
+    if sender.runtime.has_lanes:
+        look_at_lanes(behind(target))
 
 
 def _waits_for(space: Space, goal: Space) -> bool:

@@ -92,6 +92,8 @@ class Source(Enum):
     TIMER = "timer"
 
 
+# The gates of spaces that still work: a runtime that closes lets accepted work go on.
+_OPEN = (None, Gate.CLOSING)
 # From where `WhenBusy` concerns a message.
 _MINDING_BUSY = frozenset({Source.OUTSIDE, Source.BACKGROUND})
 
@@ -290,7 +292,7 @@ class Space:
         return not (
             self.mailbox
             or self.line
-            or self.gate
+            or self.gate not in _OPEN
             or self.paused
             or self.failure
             or self.backing_off
@@ -310,8 +312,9 @@ class Space:
 
     def can_run(self) -> bool:
         """Tell whether a turn could begin now, its lane apart."""
-        halted = self.paused or self.held_by or (self.backing_off and not self.hurried)
-        return not (self.gone or self.quarantined or self.asleep is not None or (halted and not self.hurried))
+        halted = bool(self.paused or self.held_by or self.backing_off) and not self.hurried
+        stuck = self.gone or self.quarantined or self.asleep is not None or self.failure is not None
+        return bool(self.workers) and not (halted or stuck or self.open_turns)
 
     @property
     def hurried(self) -> bool:
@@ -449,6 +452,8 @@ class Space:
                 self._watch_expiry(message)
         message.at = self.clock.now
         self.take_quickly(message)
+        if self.lane is not None:
+            self.lane.line_up(self)
 
     def take_quickly(self, message: Message) -> None:
         """Accept an ordinary message of a quick space that has a place."""

@@ -40,6 +40,11 @@ class Reader:
 
     # ---- the turn's side
 
+    @property
+    def nearly_full(self) -> bool:
+        """Whether the turn will wait with its next item."""
+        return len(self._items) >= _AHEAD - 1
+
     async def put(self, item: object) -> None:
         """Hand an item over, and wait while the reader is behind."""
         if self.left:

@@ -27,6 +27,11 @@ class Wait:
     message: Message | None
 
     @property
+    def streams(self) -> bool:
+        """Whether it is for the items of a stream."""
+        return self.message is not None and self.message.extra is not None and self.message.extra.reader is not None
+
+    @property
     def on(self) -> bool:
         """Whether the answer is still to come: it may be there before the one who waits has run again."""
         if self.message is None:
@@ -40,6 +45,14 @@ class Wait:
 def targets(worker: Worker) -> Iterator[Space]:
     """Return the spaces that an open turn waits for."""
     return (wait.space for wait in worker.waits if wait.on)
+
+
+def reading(worker: Worker) -> Space | None:
+    """Return the space whose open turn reads what this one streams: the stream ends at that turn's pace."""
+    extra = None if worker.message is None else worker.message.extra
+    if extra is None or extra.reader is None or extra.reader.left or extra.sender is None:
+        return None
+    return worker.space.runtime.live.get(extra.sender.key)
 
 
 def blockers(space: Space, goal: Worker) -> list[Worker]:
@@ -64,20 +77,29 @@ def ring(target: Space, goal: Worker) -> tuple[Space, ...] | None:
         turns = blockers(space, goal)
         if goal in turns:
             return path
-        following = [further for worker in turns for further in targets(worker)]
+        following = [further for worker in turns for further in (*targets(worker), reading(worker)) if further]
         trail.extend((further, (*path, further)) for further in (*following, *space.held_by))
     return None
 
 
 def needed(worker: Worker) -> set[Space]:
     """Return the spaces whose turns an open turn needs for its answers, however long the chain."""
+    return behind(*targets(worker))
+
+
+def behind(*first: Space) -> set[Space]:
+    """Return these spaces, and those whose turns they need before a new message has its turn."""
     found: set[Space] = set()
-    trail = list(targets(worker))
+    trail = list(first)
     while trail:
         space = trail.pop()
         if space in found:
             continue
         found.add(space)
-        trail.extend(further for turn in space.workers if turn.open for further in targets(turn))
+        # Its next turn waits for its own open ones, and for those of its lane.
+        turns = [turn for turn in space.workers if turn.open]
+        if space.lane is not None:
+            turns.extend(space.lane.holders)
+        trail.extend(further for turn in turns for further in targets(turn))
         trail.extend(space.held_by)
     return found

@@ -23,13 +23,14 @@ from spaceactors._space import FAILED, HANDLED, REJECTED
 from spaceactors._store import VersionLost
 from spaceactors._suspensions import Suspended
 from spaceactors._turn import Cut, TurnRecord, descends, here
+from spaceactors._waits import Wait, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from spaceactors._message import Message
     from spaceactors._space import Space
-    from spaceactors._waits import Wait
+    from spaceactors._stream import Reader
 
 # A busy worker lets others run after so many turns: law 8.
 TURNS_AT_A_STRETCH = 64
@@ -135,6 +136,8 @@ class Worker:
             self.space.attention = True
             if self.scope is not None:
                 self.scope.cancel()
+            if self.space.lane is not None:
+                self.space.lane.let_go(self)
 
     # ---- life
 
@@ -148,6 +151,8 @@ class Worker:
             raise
         except BaseException as error:  # KeyboardInterrupt and its like concern the whole program
             self.space.runtime.block.die(error)
+            if self.leads:
+                await life.end(self)  # killed by now, like all others
 
     async def _lead(self) -> None:
         """Do what comes next, until nothing does."""
@@ -361,10 +366,26 @@ class Worker:
                 if reader is None:
                     await checkpoint()
                 else:
-                    await reader.put(item)
+                    await self._hand_over(reader, item)
         finally:
             with trio.CancelScope(shield=True):
                 await items.aclose()
+
+    async def _hand_over(self, reader: Reader, item: object) -> None:
+        """Pass an item on; while a turn that reads is behind, it may need this lane to come on."""
+        space = self.space
+        behind = reading(self) if space.lane is not None and reader.nearly_full else None
+        if space.lane is None or behind is None:
+            await reader.put(item)
+            return
+        wait = Wait(behind, None)
+        self.waits.append(wait)
+        space.lane.lend(self)
+        try:
+            await reader.put(item)
+        finally:
+            self.waits.remove(wait)
+            await space.lane.resume(self)
 
     async def _commit(self, message: Message | None) -> bool:
         """Commit the turn; tell whether it is, or goes back because somebody else was faster."""

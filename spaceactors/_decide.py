@@ -66,7 +66,7 @@ def next_step(  # noqa: PLR0911 (a table of first matches, one line each)
         halted: paused, or held back because a target of the last turn is over capacity.
         passivating: the space was asked to leave memory.
         waiting: there are messages in the mailbox.
-        single: one turn at a time, looking again after each (a lane, a drain).
+        single: one turn at a time, looking again after each (a lane, or the space is to leave).
 
     """
     if ending is Ending.KILL:

@@ -53,7 +53,7 @@ def decide(space: Space) -> Step:
         halted=space.paused or bool(space.held_by),
         passivating=space.passivating,
         waiting=bool(space.mailbox),
-        single=space.lane is not None,
+        single=space.lane is not None or space.passivating,
     )
 
 

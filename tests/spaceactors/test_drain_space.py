@@ -463,7 +463,7 @@ async def test_S14_a_timer_that_is_due_while_its_space_drains_ticks_later():
     async with open_runtime(Doer, deps=World()) as runtime:
         space = runtime.space("a")
         await space.ask(Doer.do, every_second)
-        await space.send(Doer.work, "x", 5)
+        await space.send(Doer.work, "x", 4.5)
         await wait_all_tasks_blocked()
         await space.drain()
         assert "tick" not in await space.state()

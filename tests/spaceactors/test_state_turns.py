@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import evolve, frozen
-
 import pytest
 import trio
+from attrs import evolve, frozen
 
 from spaceactors import (
     Actor,
@@ -292,7 +291,11 @@ async def test_a_turn_that_lost_the_version_leaves_nothing_of_its_first_run():
         await store.update(space, lambda old: old + 1)
         await trio.sleep(5)
         counters = (await runtime.snapshot()).spaces[0].counters
-        assert (await space.history.recent(9), dict(counters), await take(feed, 1)) == (["did"], {"did": 1}, [("did", 1)])
+        assert (await space.history.recent(9), dict(counters), await take(feed, 1)) == (
+            ["did"],
+            {"did": 1},
+            [("did", 1)],
+        )
 
 
 async def test_an_update_of_a_passive_space_is_seen_by_its_next_turn():
@@ -329,7 +332,9 @@ async def test_the_history_is_read_oldest_first():
         assert await diary.history.recent(2) == ["b", "c"]
 
 
-@pytest.mark.parametrize(("n", "expected"), [(0, []), (-1, []), (1, ["c"]), (3, ["a", "b", "c"]), (99, ["a", "b", "c"])])
+@pytest.mark.parametrize(
+    ("n", "expected"), [(0, []), (-1, []), (1, ["c"]), (3, ["a", "b", "c"]), (99, ["a", "b", "c"])]
+)
 async def test_recent_gives_as_many_as_there_are(n, expected):
     async with opened(Diary) as runtime:
         await runtime.space("x").ask(Diary.write, "a", "b", "c")

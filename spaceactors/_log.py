@@ -9,6 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Any, final
 
 from spaceactors._events import SpaceCrashed, SpaceInQuarantine, SpaceUnstoppable, WorkFailed
+from spaceactors._message import short
 
 if TYPE_CHECKING:
     from spaceactors._clock import TickClock
@@ -46,7 +47,7 @@ class Log:
 
     def dead_letter(self, name: str, message: Message, error: BaseException) -> None:
         """Tell of a message that nobody handled."""
-        self._write(logging.WARNING, "dead letter of %s: %s after %s", name, _short(message), _short(error))
+        self._write(logging.WARNING, "dead letter of %s: %s after %s", name, short(message, _LONGEST), short(error, _LONGEST))
 
     def tell(self, event: type[SpaceEvent], space: Space, values: tuple[Any, ...]) -> None:
         """Tell of an event, if it is of a sort that belongs into the log."""
@@ -56,11 +57,11 @@ class Log:
         level, text = sort
         match event:
             case _ if event is SpaceCrashed:
-                self._write(level, text, space.name, values[2], _short(values[0]))
+                self._write(level, text, space.name, values[2], short(values[0], _LONGEST))
             case _ if event is SpaceUnstoppable:
                 self._write(level, text, space.name, values[0])
             case _:
-                self._write(level, text, space.name, _short(values[0]))
+                self._write(level, text, space.name, short(values[0], _LONGEST))
 
     def _write(self, level: int, text: str, *values: object) -> None:
         seen = self._counts.get(text, 0)
@@ -75,8 +76,3 @@ class Log:
         if more > 0:
             sort = text.replace("%s", "…").replace("%.1f", "…").replace("%.0f", "…")
             logger.log(level, "%d more like %r in %.0f s", more, sort, PERIOD)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

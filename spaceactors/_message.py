@@ -156,7 +156,7 @@ class Message:
         return None if self.extra is None else self.extra.sender
 
     def __repr__(self) -> str:
-        shown = ", ".join([*map(_short, self.args), *(f"{key}={_short(value)}" for key, value in self.kwargs.items())])
+        shown = ", ".join([*map(short, self.args), *(f"{key}={short(value)}" for key, value in self.kwargs.items())])
         return f"<Message {self.id} {self.call}({shown})>"
 
     # ---- for the runtime
@@ -196,7 +196,10 @@ def new_message(
     return message
 
 
-def _short(value: object, most: int = 60) -> str:
-    """Show a value in a few characters: errors and log lines stay bounded."""
-    text = repr(value)
+def short(value: object, most: int = 60) -> str:
+    """Show a value in a few characters: errors and log lines stay bounded, whatever a user's class says of itself."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__} that cannot be shown>"
     return text if len(text) <= most else f"{text[: most - 1]}…"

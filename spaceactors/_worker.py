@@ -17,6 +17,7 @@ from trio.lowlevel import Abort, checkpoint, current_task, reschedule, wait_task
 from spaceactors import _life as life
 from spaceactors._decide import Judgement, Step, judge, only_leaf
 from spaceactors._errors import ActorCrashed, Reject, Rejected, TurnTimeout
+from spaceactors._message import short
 from spaceactors._options import DiscardReason, WhenAbandoned, WhenInterrupted
 from spaceactors._settle import commit
 from spaceactors._space import FAILED, HANDLED, REJECTED
@@ -458,7 +459,7 @@ class Worker:
             space.settle(message, REJECTED, error=refused)
             self.close()
             return
-        crashed = ActorCrashed(f"{space.name} failed at {message!r}: {error!r}", space=space.handle, message=message)
+        crashed = ActorCrashed(f"{space.name} failed at {message!r}: {short(error, 300)}", space=space.handle, message=message)
         crashed.__cause__ = error
         space.settle(message, FAILED, error=crashed)
         self.close()

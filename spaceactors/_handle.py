@@ -415,8 +415,10 @@ class SpaceHandle(Generic[A_co]):
         space = place.space
         self._check_runtime(space, message)
         message.rare().sender = space.handle
+        worker = space.worker_of(place)
+        self._inherit(message, worker)
         target = self.runtime.space_waited_for(self)
-        async with self.waiting(space.worker_of(place), target, message):
+        async with self.waiting(worker, target, message):
             task = current_task()
             if not target.offer(message, Source.INSIDE, task, may_wait=True):
                 await self._wait_for_place(message, task)

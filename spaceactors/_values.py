@@ -39,6 +39,8 @@ def is_frozen(cls: Any) -> bool | None:
 
 def mutable_part(annotation: Any) -> Any:
     """Return the part of a state's annotation that is a mutable class, or None."""
+    if annotation is Any:
+        return None
     origin = get_origin(annotation)
     if origin is UnionType or str(origin) == "typing.Union":
         return next((part for part in map(mutable_part, get_args(annotation)) if part is not None), None)

@@ -89,7 +89,10 @@ class Worker:
         """Whether the calling task belongs to the open turn of this worker."""
         if not self.open or self.returned:
             return False
-        task = current_task()
+        try:
+            task = current_task()
+        except RuntimeError:
+            return False  # a thread that the turn has started
         return task is self.task or descends(task, self.task)
 
     @property

@@ -479,8 +479,9 @@ class SpaceHandle(Generic[A_co]):
         message = new_message(handler, args, self._options, self.runtime.clock.now, waiter)
         if kwargs:
             message.rare().kwargs = kwargs
-        if self._options.message_id is not None:
-            message.rare().identified = True
+        options = self._options
+        if options.message_id is not None or options.expires_after is not None:
+            message.rare().identified = options.message_id is not None
         return message
 
     def _handler(self, kind: Kind, method: Callable[..., Any]) -> Any:

@@ -37,16 +37,31 @@ class Closing:
         self._handle_signals = handle_signals
         self.block = Block("runtime", self, on_stuck=self._on_stuck)
         hub.block = self.block
-        # Ends the tasks that are there as long as the runtime is.
+        # Ends the tasks that are there as long as the runtime is; and whether they all have ended.
         self._service = trio.CancelScope()
+        self._over = trio.Event()
 
     # ---- the opening
 
     async def start(self) -> None:
         """Start what a runtime consists of."""
         started = trio.Event()
+        self._service = trio.CancelScope()
+        self._over = trio.Event()
         self.block.start_soon(self._host, started, name="spaces")
         await started.wait()
+
+    async def lose(self) -> None:
+        """Cancel every task of the spaces, and wait until they have ended: a process that was killed, as tests see it."""
+        hub = self._hub
+        work = [running for space in hub.live.values() for running in space.background]
+        for running in work:
+            self.block.stopper.cancel(running)
+        if hub.nursery is not None:
+            hub.nursery.cancel_scope.cancel()
+        for running in work:
+            await running.wait_ended()
+        await self._over.wait()
 
     async def _host(self, started: trio.Event) -> None:
         """Hold the tasks of all spaces, out of reach of surrounding cancellations: the end has an order."""
@@ -54,6 +69,7 @@ class Closing:
             async with trio.open_nursery() as spaces:
                 self._hub.nursery = spaces
                 spaces.start_soon(self._serve, started)
+        self._over.set()
 
     async def _serve(self, started: trio.Event) -> None:
         trio.lowlevel.add_instrument(self._hub.clock)
@@ -126,6 +142,7 @@ class Closing:
             await self._spin()
         self._hub.closed = True
         self._hub.feeds.close()
+        self._hub.log.close()
         if self._hub.live:
             self.block.start_soon(self._outlast)
         else:

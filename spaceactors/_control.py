@@ -107,6 +107,8 @@ class Control:
     async def pause(self) -> None:
         """Begin the activation if need be, and halt it."""
         await trio.lowlevel.checkpoint()
+        if self._space is None:
+            self._runtime.check_open(self._handle)
         life.pause(self._runtime.space_for(self._handle))
 
     async def resume(self) -> None:

@@ -202,12 +202,13 @@ def revive(space: Space) -> bool:
         space.alarm = None
     space.quarantined = False
     if space.gate is Gate.QUARANTINED:
-        space.gate = None
+        space.gate = Gate.CLOSING if space.runtime.draining else None
     space.budget = None
     space.last_failure = None
     space.runtime.places.take_over_bound(space)
     space.runtime.publish(SpaceRevived, space)
     space.runtime.timers.retry(space)
+    space.runtime.disturb(space)
     space.wake()
     return True
 
@@ -287,13 +288,14 @@ _HOW = {Ending.DRAIN: "drain", Ending.STOP: "stop", Ending.DELETE: "delete", End
 def begin_end(space: Space, ending: Ending) -> None:
     """Close the door and have the worker end the activation; a stronger ending overrules a weaker one."""
     space.looks_up = True
+    killed = space.ending is Ending.KILL
     if space.ending is None or ending > space.ending:
         space.ending = ending
     space.gate = Gate.DRAINING if space.ending is Ending.DRAIN else Gate.STOPPING
     space.turn_away_line()
     if space.ending is not Ending.DRAIN:
         give_back_waiting(space)
-    if space.ending is Ending.KILL:
+    if space.ending is Ending.KILL and not killed:
         kill_turns(space)
     if space.alarm is not None and not space.quarantined:
         end_backoff(space)

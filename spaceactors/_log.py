@@ -42,8 +42,8 @@ class Log:
     def __init__(self, keeper: Keeper, clock: TickClock) -> None:
         self._keeper = keeper
         self._clock = clock
-        # Lines of each sort in the present period.
-        self._counts: dict[str, int] = {}
+        # Lines of each sort (level and text) in the present period.
+        self._counts: dict[tuple[int, str], int] = {}
 
     def dead_letter(self, name: str, message: Message, error: BaseException) -> None:
         """Tell of a message that nobody handled."""
@@ -63,16 +63,21 @@ class Log:
             case _:
                 self._write(level, text, space.name, short(values[0], _LONGEST))
 
+    def close(self) -> None:
+        """Sum up what was cut: there is no later."""
+        for level, text in tuple(self._counts):
+            self._sum_up(level, text)
+
     def _write(self, level: int, text: str, *values: object) -> None:
-        seen = self._counts.get(text, 0)
-        self._counts[text] = seen + 1
+        seen = self._counts.get((level, text), 0)
+        self._counts[level, text] = seen + 1
         if seen == 0:
             self._keeper.set(self._clock.now + PERIOD, lambda: self._sum_up(level, text))
         if seen < LINES:
             logger.log(level, text, *values)
 
     def _sum_up(self, level: int, text: str) -> None:
-        more = self._counts.pop(text, 0) - LINES
+        more = self._counts.pop((level, text), 0) - LINES
         if more > 0:
             sort = text.replace("%s", "…").replace("%.1f", "…").replace("%.0f", "…")
             logger.log(level, "%d more like %r in %.0f s", more, sort, PERIOD)

@@ -279,6 +279,40 @@ async def test_S1_a_suspended_turn_is_returned_and_holds_nothing_up():
         assert seconds(0)
 
 
+async def test_S14_a_space_that_is_revived_in_a_drain_finishes_what_it_kept_and_takes_nothing_new():
+    async with open_runtime(with_options(restart_limit=RestartLimit(0, 5)), deps=World()) as runtime:
+        space = runtime.space("a")
+        await space.send(Doer.crash)
+        await space.send(Doer.work, "kept", 10)
+        await runtime.space("b").send(Doer.work, "long", 5)
+        await wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(runtime.drain)
+            await wait_all_tasks_blocked()
+            await space.revive()
+            with pytest.raises(RuntimeClosed):
+                await space.send(Doer.note, "x")
+        assert seconds(10)
+    assert await space.state() == ("kept",)
+    assert runtime.report.clean
+
+
+async def test_S14_calls_on_a_closed_runtime_start_nothing():
+    async with open_runtime(Doer, deps=World()) as runtime:
+        space = runtime.space("a")
+        await space.ask(Doer.note, "x")
+    with pytest.raises(RuntimeClosed):
+        await space.pause()
+    await space.resume()
+    await space.revive()
+    assert (await space.stop()).clean
+    assert (await space.drain()).clean
+    assert (await space.kill()).clean
+    assert (await runtime.snapshot()).live == 0
+    await space.delete()
+    assert await space.state() == ()
+
+
 # ---- S10, S5, S19: the deadline
 
 

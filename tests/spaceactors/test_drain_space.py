@@ -189,6 +189,18 @@ async def test_S5_a_killed_turn_that_does_not_end_is_told_each_second_and_waited
         assert [event.seconds for event in seen] == [1, 2, 3]
 
 
+async def test_S5_O1_an_unstoppable_turn_that_is_killed_twice_is_told_once_a_second():
+    async with open_runtime(Doer, deps=World()) as runtime, gathering(runtime, SpaceUnstoppable) as seen:
+        space = runtime.space("a")
+        await space.send(Doer.do, shielded, 3.5)
+        await wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(space.kill)
+            nursery.start_soon(space.kill)
+        await trio.sleep(5)
+        assert [event.seconds for event in seen] == [1, 2, 3]
+
+
 async def test_S5_while_an_unstoppable_turn_runs_its_space_takes_nothing_and_afterwards_it_does():
     async with open_runtime(Doer, deps=World()) as runtime:
         space = runtime.space("a")

@@ -242,6 +242,13 @@ async def test_O2_a_burst_is_cut_after_ten_lines_of_a_sort_and_summed_up(lines):
         assert summary.levelno == logging.WARNING
 
 
+async def test_O2_what_was_cut_is_summed_up_at_the_latest_when_the_runtime_closes(lines):
+    async with open_runtime(with_options(restart_limit=RestartLimit(1000, 60)), deps=World()) as runtime:
+        for _ in range(15):
+            await runtime.space("a").send(Doer.crash)
+    assert [record.getMessage()[:6] for record in lines.records if "more like" in record.getMessage()] == ["5 more"] * 2
+
+
 async def test_O2_after_a_quiet_period_lines_are_written_again(lines):
     async with open_runtime(with_options(restart_limit=RestartLimit(1000, 60)), deps=World()) as runtime:
         for _ in range(2):

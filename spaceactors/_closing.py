@@ -113,6 +113,11 @@ class Closing:
                 life.end_backoff(space)
             space.wake()
 
+    def stop(self) -> None:
+        """End all spaces by STOP: the body of the block has failed, and nobody is there for what waits."""
+        self.block.begin_closing(cancel_body=False)
+        self._end_all(Ending.STOP)
+
     def cut(self) -> None:
         """Leave no time: a surrounding cancellation, or an error that concerns the whole program."""
         self._end_all(Ending.KILL)

@@ -300,7 +300,11 @@ async def open_hub(
         open_hubs.set((*earlier, hub))
         try:
             async with closing.block.hold(face(hub, closing), closing.start) as runtime:
-                yield runtime
+                try:
+                    yield runtime
+                except Exception:
+                    closing.stop()
+                    raise
         finally:
             open_hubs.set(tuple(one for one in open_hubs.get() if one is not hub))
 

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from spaceactors import MessageReturned, Outcome, SpaceError, open_runtime
+from spaceactors import Actor, MessageReturned, Outcome, SpaceError, handler, open_runtime
 from supervisors import ChildSpec, ChildStartError, RestartLimit, RestartLimitExceeded, open_supervisor
 from tests.spaceactors.lives import Boom, Doer, HookedDoer, World, holds_law_2, with_options
 
@@ -249,3 +249,23 @@ async def test_S23_asked_to_drain_from_outside_the_body_is_cancelled_and_that_st
         await service.child("spaces").value.space("a").send(Doer.work, "x", 1)
     assert bodies == ["in", "out", "after"]
     assert service.report.clean
+
+
+async def test_S23_a_body_that_fails_stops_the_spaces_finishing_the_running_turns_only():
+    finished = []
+
+    class Slow(Actor):
+        @handler
+        async def work(self, number):
+            await trio.sleep(1)
+            finished.append(number)
+
+    with pytest.raises(ValueError, match="boom"):
+        async with open_runtime(Slow) as runtime:
+            for number in range(3):
+                await runtime.space("a").send(Slow.work, number)
+            await trio.sleep(0.5)
+            raise ValueError("boom")
+    assert (finished, trio.current_time()) == ([0], 1.0)
+    assert runtime.report is not None
+    assert dict(runtime.report.left) == {"a": 2}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Suspended(BaseException):
     """Ends a try of a turn that waits for an answer."""
 
-    def __init__(self, asked: _Asked) -> None:
+    def __init__(self, asked: Asked) -> None:
         super().__init__(asked.shown.id)
         self.asked = asked
 
@@ -49,7 +49,7 @@ class Suspension:
 
 @final
 @define(eq=False)
-class _Asked:
+class Asked:
     """An open question with what is needed to go on."""
 
     shown: Suspension
@@ -73,7 +73,7 @@ class Suspensions:
 
     def __init__(self, runtime: Hub) -> None:
         self._runtime = runtime
-        self._open: dict[str, _Asked] = {}
+        self._open: dict[str, Asked] = {}
 
     async def list(self, *, actor: type[Actor[Any]] | None = None, limit: int = 100) -> list[Suspension]:
         """Return open questions, the oldest first, of one actor class or of all."""
@@ -124,28 +124,44 @@ class Suspensions:
             default = SuspensionExpired(f"nobody answered {name!r} in time", space=space.handle, message=message)
         until = None if timeout is None else space.clock.date(space.clock.now + timeout)
         shown = Suspension(f"{message.id}/{name}/{number}", space.handle, name, question, until)
-        raise Suspended(_Asked(shown, space, message, key, answer, timeout, default))
+        raise Suspended(Asked(shown, space, message, key, answer, timeout, default))
 
-    def suspended(self, message: Message, asked: _Asked) -> None:
+    def suspended(self, message: Message, asked: Asked) -> None:
         """Put a message to sleep whose try has ended with a question."""
         message.attempts = max(message.attempts - 1, 0)
         message.rare()
         space = asked.space
+        space.attention = True
+        if space.asleep is not None:
+            # Of several turns at once one waits for an answer; the others ask when they have their turn again.
+            space.put_back(message)
+            return
         space.asleep = message
         self._open[asked.shown.id] = asked
         if asked.timeout is not None:
             at = space.clock.now + asked.timeout
             asked.alarm = self._runtime.keeper.set(at, lambda: self._resume(asked, asked.default))
-        space.attention = True
 
-    def _resume(self, asked: _Asked, value: object) -> None:
+    def lose(self) -> tuple[Asked, ...]:
+        """Return what is open, and forget it: whoever takes it up goes on with it."""
+        asked, self._open = tuple(self._open.values()), {}
+        return asked
+
+    def take_up(self, asked: Asked, space: Space) -> None:
+        """Go on with a question that was open in an earlier life of its space."""
+        asked.space = space
+        self._open[asked.shown.id] = asked
+        if asked.alarm is not None:
+            asked.alarm = self._runtime.keeper.set(asked.alarm.at, lambda: self._resume(asked, asked.default))
+
+    def _resume(self, asked: Asked, value: object) -> None:
         self._close(asked)
         asked.message.rare().journal[asked.key] = value
         asked.space.asleep = None
         asked.space.put_back(asked.message)
         asked.space.wake()
 
-    def _close(self, asked: _Asked) -> None:
+    def _close(self, asked: Asked) -> None:
         del self._open[asked.shown.id]
         if asked.alarm is not None:
             asked.alarm.cancel()

@@ -13,8 +13,8 @@ def found() -> dict[str, list[str]]:
 
 
 def test_the_page_is_up_to_date(found: dict[str, list[str]]) -> None:
-    """If not: `python tools/behaviour_table.py`."""
-    assert behaviour_table.PAGE.read_text(encoding="utf-8") == behaviour_table.page(found)
+    up_to_date = behaviour_table.PAGE.read_text(encoding="utf-8") == behaviour_table.page(found)
+    assert up_to_date, "tests have come or gone: run `python tools/behaviour_table.py` and commit the page"
 
 
 def test_every_rule_that_is_built_has_a_test(found: dict[str, list[str]]) -> None:

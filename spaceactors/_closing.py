@@ -24,7 +24,6 @@ from supervisors._signals import watch_signals
 
 if TYPE_CHECKING:
     from spaceactors._hub import Hub
-    from spaceactors._space import Space
     from supervisors._running import Running
 
 
@@ -52,7 +51,7 @@ class Closing:
         await started.wait()
 
     async def lose(self) -> None:
-        """Cancel every task of the spaces, and wait until they have ended: a process that was killed, as tests see it."""
+        """Cancel every task of the spaces, and wait until they have ended: what tests take for a killed process."""
         hub = self._hub
         work = [running for space in hub.live.values() for running in space.background]
         for running in work:

@@ -95,14 +95,22 @@ class Hub:
         self._context = copy_context()
         # A turn finishes what was accepted: a drain of what surrounds the runtime must not cut its inner blocks.
         self._context.run(set_current_signal, None)
+        # What messages are sent with, unless a handle says more.
+        self.options = MessageOptions(clock=clock)
+        # Who listens stays, whatever becomes of the spaces.
+        self.events: Broadcast[RuntimeEvent] = Broadcast()
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with nothing in memory: at the opening, and in tests after everything was lost."""
+        # Whether an ordinary call needs no look at the store, neither before it is accepted nor when it ends.
+        self.plain = not self.store.durable and self.store.check is None
 
         # ---- the spaces that are in memory, the oldest activation first
         self.live: dict[tuple[str, str], Space] = {}
         self._lanes: WeakValueDictionary[str, Lane] = WeakValueDictionary()
         # Numbers accepted messages where spaces share lanes.
         self._numbers = count(1)
-        # What messages are sent with, unless a handle says more.
-        self.options = MessageOptions(clock=clock)
         # How many calls were made, to let others run now and then.
         self.calls = 0
 
@@ -126,15 +134,14 @@ class Hub:
         self.left: dict[str, int] = {}
 
         # ---- its parts
-        self.keeper = Keeper(clock)
-        self.places = Places(self, config.max_live_spaces)
+        self.keeper = Keeper(self.clock)
+        self.places = Places(self, self.config.max_live_spaces)
         self.timers = Ticking(self)
         self.feeds = Feeds(self)
         self.suspensions = Suspensions(self)
         self.background = Background(self)
         self.dead_letters = DeadLetters(self)
-        self.events: Broadcast[RuntimeEvent] = Broadcast()
-        self.log = Log(self.keeper, clock)
+        self.log = Log(self.keeper, self.clock)
 
     # ---- names
 

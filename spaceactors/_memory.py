@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import trio
 
+from spaceactors._encoding import encoding_check
 from spaceactors._store import Row, VersionLost
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ S = TypeVar("S")
 MOST_LETTERS = 10_000
 
 
+def _timer_args(commit: Commit) -> list[Any]:
+    return [timer.call.args for timer in commit.timers.values() if timer is not None]
+
+
 @final
 class MemoryStore:
     """Keeps spaces in this process's memory, as long as the store object lives; the default store.
@@ -36,7 +41,7 @@ class MemoryStore:
     durable = False
 
     def __init__(self, *, check_encoding: bool = False) -> None:
-        self.check_encoding = check_encoding
+        self.check = encoding_check() if check_encoding else None
         self._rows: dict[tuple[str, str], Row] = {}
         self._letters: OrderedDict[str, DeadLetter] = OrderedDict()
 
@@ -62,6 +67,8 @@ class MemoryStore:
         """Keep what a turn did."""
         if row.version != commit.version:
             raise VersionLost
+        if self.check is not None:
+            self.check((commit.state, [one.value for one in commit.entries], _timer_args(commit)))
         if commit.changed:
             row.state = commit.state
             row.version += 1

@@ -149,7 +149,7 @@ class Runtime(Generic[A_co]):
         return self._hub.dead_letters
 
 
-def _kinds_of(actors: Iterable[type[Any]], *, deps_given: bool) -> list[Kind]:
+def kinds_of(actors: Iterable[type[Any]], *, deps_given: bool) -> list[Kind]:
     kinds = [kind_of(actor) for actor in actors]
     if not kinds:
         msg = "open_runtime needs an actor class: open_runtime(Barista)"
@@ -172,7 +172,7 @@ class _Nothing:
     """The mark for dependencies that were not given."""
 
 
-_NOTHING = _Nothing()
+NOTHING = _Nothing()
 
 
 @overload
@@ -225,7 +225,7 @@ def open_runtime(
 ) -> AbstractAsyncContextManager[Runtime[Actor[Any]]]: ...
 def open_runtime(
     *actors: Any,
-    deps: Any = _NOTHING,
+    deps: Any = NOTHING,
     store: Store | None = None,
     limits: Limits | Iterable[Limit] = (),
     config: RuntimeConfig | None = None,
@@ -252,7 +252,7 @@ def open_runtime(
             missing.
 
     """
-    kinds = _kinds_of(actors, deps_given=deps is not _NOTHING)
+    kinds = kinds_of(actors, deps_given=deps is not NOTHING)
     named = limits if isinstance(limits, Limits) else Limits(limits)
     for kind in kinds:
         for one in kind.handlers.values():
@@ -261,7 +261,7 @@ def open_runtime(
     return open_hub(
         Runtime,
         kinds,
-        None if deps is _NOTHING else deps,
+        None if deps is NOTHING else deps,
         store=MemoryStore() if store is None else store,
         limits=named,
         config=config or RuntimeConfig(),

@@ -178,7 +178,7 @@ class Space:
         # Why nothing is taken from outside; None: everything is.
         self._gate: Gate | None = None
         # Whether an ordinary message needs nothing but a place: no gate, no lane, nothing durable, not gone.
-        self.quick = not runtime.store.durable
+        self.quick = runtime.plain
         # Whether anybody waits for a place here: senders from outside, or spaces whose turns have sent too much.
         self.crowded = False
         # What the ids of its ordinary messages begin with; the count of accepted messages ends them.
@@ -348,7 +348,7 @@ class Space:
         self._look_whether_quick()
 
     def _look_whether_quick(self) -> None:
-        self.quick = not (self._gate or self.lane or self.gone or self.runtime.store.durable)
+        self.quick = not (self._gate or self.lane or self.gone) and self.runtime.plain
 
     # ---- waking
 

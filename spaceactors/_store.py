@@ -135,6 +135,11 @@ class Store(Protocol):
     # Whether a message counts as accepted, and a turn as settled, only when the store has written it.
     durable: bool
 
+    @property
+    def check(self) -> Callable[[object], None] | None:
+        """What raises `BadCall` for arguments that the store could not write; None: it can keep any value."""
+        ...
+
     async def update(self, space: SpaceHandle[Actor[S]], change: Callable[[S], S], /) -> int:
         """Change a space's committed state from outside; return the new version.
 

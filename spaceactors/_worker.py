@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import trio
 from outcome import Value
-from trio.lowlevel import Abort, checkpoint, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, checkpoint, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
 from spaceactors import _life as life
 from spaceactors._decide import Judgement, Step, judge, only_leaf
@@ -145,6 +145,7 @@ class Worker:
 
     # ---- life
 
+    @enable_ki_protection
     async def run(self) -> None:
         """Work until the activation is over."""
         self.task = current_task()
@@ -291,6 +292,8 @@ class Worker:
             if mailbox:
                 await checkpoint()
             elif not space.attention:
+                # A space may rest for days: it keeps nothing of its last message.
+                message = reply = waiter = None  # type: ignore[assignment]
                 if space.looks_up or space.runtime.draining or space.runtime.places.wanted:
                     await self._rest()
                 else:

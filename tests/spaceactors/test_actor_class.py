@@ -594,7 +594,7 @@ class Wanderer(Actor[int], kind="wanderer"):
     @handler
     async def after_the_turn(self, what: str) -> None:
         async def later():
-            await released.wait()
+            await released[0].wait()
             await self.attempt_and_note(what)
 
         foreign[0].start_soon(later)
@@ -626,20 +626,19 @@ class Wanderer(Actor[int], kind="wanderer"):
 
 errors: list[type | None] = []
 foreign: list[trio.Nursery] = []
-released: trio.Event
+released: list[trio.Event] = []
 
 SYNC = ["assign", "append", "emit", "count", "schedule", "cancel_schedule", "message", "until_interrupted"]
 
 
 @pytest.fixture
 async def runtime():
-    global released
     errors.clear()
-    released = trio.Event()
+    released[:] = [trio.Event()]
     async with opened(Wanderer) as runtime, trio.open_nursery() as nursery:
         foreign[:] = [nursery]
         yield runtime
-        released.set()
+        released[0].set()
 
 
 @pytest.mark.parametrize("what", [*SYNC, "step", "suspend"])
@@ -653,7 +652,7 @@ async def test_O8_what_belongs_to_a_turn_is_refused_elsewhere(runtime, place, wh
 @pytest.mark.parametrize("what", [*SYNC, "step", "suspend"])
 async def test_O8_it_is_refused_after_the_turn_also_while_the_next_one_runs(runtime, what):
     await runtime.space("x").ask(Wanderer.after_the_turn, what)
-    released.set()
+    released[0].set()
     await runtime.space("x").ask(Wanderer.hello)
     await settled()
     assert errors == [OutsideTurn]

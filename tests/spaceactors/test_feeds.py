@@ -161,7 +161,7 @@ async def test_a_feed_ends_with_the_runtime():
         async def read():
             async with runtime.space("x").subscribe() as feed:
                 async for event in feed:
-                    ended.append(event.value)
+                    ended.append(event.value)  # noqa: PERF401 (it is looked at while the reader waits)
             ended.append("end")
 
         nursery.start_soon(read)

@@ -365,14 +365,14 @@ async def test_M14_a_turn_that_gives_up_waiting_goes_on_when_the_lane_is_free_ag
 
 
 async def test_M14_a_turn_that_gives_up_waiting_for_somebody_elses_lane_goes_on_at_once():
-    floor, opening = floor_of()
+    _, opening = floor_of()
     async with opening() as runtime:
         await runtime.space("a-1").ask(Player.play, ("ask_briefly", 1, "x", ("sleep", 5)))
         assert trio.current_time() == 1.0
 
 
 async def test_S3_a_turn_that_waits_for_its_lane_can_be_killed_at_once():
-    floor, opening = floor_of()
+    _, opening = floor_of()
     async with opening() as runtime:
         await play_all(runtime, ("a-1", ("ask_briefly", 1, "a-2", ("sleep", 50))))
         await trio.sleep(5)

@@ -75,6 +75,7 @@ class Keeper:
             self._heap.sort()
             self._dead = 0
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Ring the alarms for ever."""
         while True:

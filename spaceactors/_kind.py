@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, final, get_args, get_origin
+
+from trio.lowlevel import disable_ki_protection
 
 from spaceactors._errors import BadCall
 from spaceactors._handlers import Handler, HandlerInfo, find_handlers
@@ -34,6 +37,10 @@ class Kind:
         self.calls: dict[object, Handler] = {}
         self.hooks = frozenset(name for name in HOOKS if getattr(cls, name) is not getattr(base, name))
         self.takes_deps = _takes_deps(cls)
+        # Ctrl-C may reach a user's code, and nothing of ours: no message is half accepted or half settled.
+        for function in (*(one.function for one in self.handlers.values()), *(getattr(cls, one) for one in self.hooks)):
+            if isinstance(function, FunctionType):
+                disable_ki_protection(function)
 
     def handler(self, method: Callable[..., Any]) -> Handler:
         """Return the handler that runs a message which names `method`. Raises `BadCall`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from math import inf
+from types import MethodType
 from typing import TYPE_CHECKING, Any, final
 
 import trio
@@ -29,6 +30,7 @@ from spaceactors._waits import Wait, reading
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from spaceactors._handlers import Handler
     from spaceactors._message import Message
     from spaceactors._space import Space
     from spaceactors._stream import Reader
@@ -255,7 +257,9 @@ class Worker:
         """Handle what comes. This loop is the hot path: a turn without effects costs one call and its count."""
         space = self.space
         mailbox, outcomes, actor, clock = space.mailbox, space.outcomes, space.actor, space.clock
-        tick = None
+        tick: float | None = None
+        handler: Handler | None = None
+        call: Callable[..., Any] = _nothing
         while not space.attention:
             for _ in range(TURNS_AT_A_STRETCH):
                 if space.attention or not mailbox:  # type: ignore[redundant-expr]  # turns raise the flag
@@ -272,8 +276,12 @@ class Worker:
                 if began is not tick:
                     tick = began
                     space.runtime.waiting_times.note(began - message.at)
+                if message.handler is not handler:
+                    handler = message.handler
+                    # Bound once: calling it needs no new tuple of the actor and the arguments each time.
+                    call = MethodType(handler.function, actor)
                 try:
-                    reply = await message.handler.function(actor, *message.args)
+                    reply = await call(*message.args)
                 except Exception as error:
                     self._failed(message, error)
                     continue
@@ -465,7 +473,9 @@ class Worker:
             space.settle(message, REJECTED, error=refused)
             self.close()
             return
-        crashed = ActorCrashed(f"{space.name} failed at {message!r}: {short(error, 300)}", space=space.handle, message=message)
+        crashed = ActorCrashed(
+            f"{space.name} failed at {message!r}: {short(error, 300)}", space=space.handle, message=message
+        )
         crashed.__cause__ = error
         space.settle(message, FAILED, error=crashed)
         self.close()
@@ -502,6 +512,10 @@ class Worker:
             return
         space.finished = False
         space.give_back(message)
+
+
+async def _nothing(*_: object) -> None:
+    """Stand where no call has been made yet."""
 
 
 def _streamed(message: Message) -> bool:

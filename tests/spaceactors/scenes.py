@@ -1,4 +1,4 @@
-"""What the tests of states, timers, lanes and streams share: a guarded runtime, and a way to run one under a schedule."""
+"""What the tests of states, timers, lanes and streams share: a guarded runtime, and a run under a schedule."""
 
 from __future__ import annotations
 

@@ -186,7 +186,10 @@ class SpaceHandle(Generic[A_co]):
         """
         runtime = self._runtime or self.runtime
         runtime.calls += 1
-        await (checkpoint_if_cancelled() if runtime.calls % _CALLS_AT_A_STRETCH else checkpoint())
+        if runtime.calls % _CALLS_AT_A_STRETCH:
+            await checkpoint_if_cancelled()
+        else:
+            await checkpoint()
         if not kwargs and here.get() is None:
             message_id = self._send_quickly(method, args)
             if message_id is not None:
@@ -240,7 +243,7 @@ class SpaceHandle(Generic[A_co]):
         return message.id
 
     def _send_quickly(self, method: Callable[..., Any], args: tuple[Any, ...]) -> str | None:
-        """Have an ordinary call accepted and return its id, if it needs nothing but a place: the hot path of senders."""
+        """Have an ordinary call accepted, if it needs nothing but a place, and return its id: the senders' hot path."""
         space = self._space
         if space is None or not space.quick:
             return None

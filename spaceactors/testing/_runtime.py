@@ -67,8 +67,8 @@ class VirtualRuntime(Runtime[A_co]):
         """Make the store fail at a point, the next `times` times inside the block.
 
         Args:
-            point: `before_accept` (a call through a handle is refused at the door), `before_commit` (what a turn did
-                cannot be kept: nothing of it is), `before_update`, `before_delete`.
+            point: `before_accept` (a call through a handle is refused at the door), `before_commit` (what the
+                turn of a message did cannot be kept: nothing of it is), `before_update`, `before_delete`.
             error: what is raised; an `InjectedFault` by default.
             times: how often.
 

@@ -47,7 +47,9 @@ class Refunds(Actor[Claim]):
     async def claim(self, order: str) -> str:
         cents = await self.step("price", self.bank.price_of, order)
         if cents > 10_000:
-            verdict = await self.suspend("allow", cents, answer=Verdict, timeout=3 * DAY, default=Verdict(False, "nobody"))
+            verdict = await self.suspend(
+                "allow", cents, answer=Verdict, timeout=3 * DAY, default=Verdict(False, "nobody")
+            )
             if not verdict.ok:
                 raise Reject(f"refused by {verdict.by}")
         key = f"{self.message.id}/pay"

@@ -194,11 +194,12 @@ async def test_S13_what_background_work_sends_in_a_drain_still_runs():
     async def beside(there):
         with until_drain():
             await trio.sleep_forever()
+        await trio.sleep(1)
         await there.send(Doer.work, "y", 2)
 
     async with open_runtime(Doer, deps=World()) as runtime:
         await runtime.space("a").ask(Doer.do, begin, beside, runtime.space("b"))
-    assert seconds(2)
+    assert seconds(3)
     assert await runtime.space("b").state() == ("y",)
     assert runtime.report.clean
 
@@ -280,10 +281,14 @@ async def test_S1_a_suspended_turn_is_returned_and_holds_nothing_up():
 
 
 async def test_S14_a_space_that_is_revived_in_a_drain_finishes_what_it_kept_and_takes_nothing_new():
+    async def pass_on(actor):
+        await trio.sleep(10)
+        await actor.space("b").send(Doer.work, "passed on", 1)
+
     async with open_runtime(with_options(restart_limit=RestartLimit(0, 5)), deps=World()) as runtime:
         space = runtime.space("a")
         await space.send(Doer.crash)
-        await space.send(Doer.work, "kept", 10)
+        await space.send(Doer.do, pass_on)
         await runtime.space("b").send(Doer.work, "long", 5)
         await wait_all_tasks_blocked()
         async with trio.open_nursery() as nursery:
@@ -292,8 +297,8 @@ async def test_S14_a_space_that_is_revived_in_a_drain_finishes_what_it_kept_and_
             await space.revive()
             with pytest.raises(RuntimeClosed):
                 await space.send(Doer.note, "x")
-        assert seconds(10)
-    assert await space.state() == ("kept",)
+        assert seconds(11)
+    assert await runtime.space("b").state() == ("long", "passed on")
     assert runtime.report.clean
 
 

@@ -636,6 +636,37 @@ async def test_S17_a_stop_of_a_drain_overrules_it():
         assert dict(reports[0].left) == {"a": 1}
 
 
+async def test_S17_a_kill_cuts_the_grace_that_a_stop_has_given():
+    async def listens():
+        with until_drain():
+            await trio.sleep_forever()
+        await trio.sleep(4)
+
+    async with open_runtime(Doer, deps=World()) as runtime, trio.open_nursery() as nursery:
+        space = runtime.space("a")
+        await space.ask(Doer.do, begin, listens)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(space.stop)
+        await trio.sleep(1)
+        await space.kill()
+        assert seconds(1)
+
+
+async def test_S24_a_weaker_end_does_not_overrule_a_stronger_one():
+    async with open_runtime(Doer, deps=World()) as runtime:
+        space = runtime.space("a")
+        await space.ask(Doer.do, every_second)
+        await space.send(Doer.do, shielded, 0.5)
+        await wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(space.kill)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(space.drain)
+        await trio.sleep(5)
+        assert (await space.info()).status is SpaceStatus.STOPPED
+        assert await space.state() == ()
+
+
 # ---- S18
 
 

@@ -76,6 +76,19 @@ async def test_R30_a_hook_that_fails_on_restart_is_a_crash_of_the_new_incarnatio
         assert (await space.info()).restarts == 2
 
 
+async def test_R30_a_failure_is_not_told_again_to_an_activation_that_begins_without_one():
+    world = World()
+    world.on_stop = lambda actor: trio.sleep(2)
+    async with open_runtime(with_options(HookedDoer, idle_timeout=5), deps=world) as runtime:
+        space = runtime.space("a")
+        await space.send(Doer.crash)
+        await space.ask(Doer.note, "x")
+        world.take()
+        await trio.sleep(6)
+        await space.ask(Doer.note, "while it leaves")
+        assert world.take() == "idle stop start while it leaves"
+
+
 async def test_R30_a_hook_is_a_turn_without_a_message():
     world = World()
     seen = []

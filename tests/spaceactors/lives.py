@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from spaceactors import Actor, Reject, RestartLimit, SpaceOptions, handler
+from spaceactors import Actor, Reject, SpaceOptions, handler
+
 
 class Boom(Exception):
     """What an actor dies of. Two are never equal, so tests can ask for identity."""
@@ -109,8 +110,13 @@ def with_options(base=Doer, /, **options):
     return type(base.__name__, (base,), {"options": chosen, "__module__": base.__module__})
 
 
-def patient(restarts=5, period=60.0):
-    return RestartLimit(restarts, period)
+def sleeping(seconds):
+    """A hook for a world: it takes a while."""
+
+    async def sleep(actor):
+        await trio.sleep(seconds)
+
+    return sleep
 
 
 @asynccontextmanager
@@ -122,7 +128,7 @@ async def gathering(runtime, *kinds):
         async def read():
             async for event in events:
                 if not kinds or isinstance(event, kinds):
-                    seen.append(event)
+                    seen.append(event)  # noqa: PERF401 (a test looks while it goes on)
 
         nursery.start_soon(read)
         await wait_all_tasks_blocked()

@@ -1,4 +1,4 @@
-"""Drain of a whole runtime (law 7; S1 to S22): the order, the deadline, the report, and that nothing runs afterwards (law 4)."""
+"""Drain of a whole runtime (S1 to S22): order, deadline, report, and that nothing runs afterwards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from spaceactors import (
 )
 from supervisors import ChildSpec, draining, open_supervisor, until_drain
 from supervisors.testing import seed_schedule
-from tests.spaceactors.lives import Boom, Doer, HookedDoer, World, gathering, holds_law_2, with_options
+from tests.spaceactors.lives import Boom, Doer, HookedDoer, World, gathering, holds_law_2, sleeping, with_options
 
 
 def seconds(expected):
@@ -365,7 +365,7 @@ async def test_S10_background_work_gets_no_more_time_than_the_runtime_has():
 
 async def test_S10_a_hook_that_cleans_up_gets_no_more_time_than_the_runtime_has():
     world = World()
-    world.on_stop = lambda actor: trio.sleep(100)
+    world.on_stop = sleeping(100)
     async with open_runtime(HookedDoer, deps=world) as runtime:
         await runtime.space("a").ask(Doer.note, "x")
         await runtime.drain(timeout=3)
@@ -676,9 +676,12 @@ async def test_S22_the_grace_of_the_resource_bounds_the_drain():
 
 
 async def test_S22_a_runtime_whose_supervisor_drains_refuses_new_work_at_once():
-    async with open_supervisor(
-        [ChildSpec.resource("spaces", lambda: open_runtime(Doer, deps=World()), shutdown=10)]
-    ) as service, trio.open_nursery() as nursery:
+    async with (
+        open_supervisor(
+            [ChildSpec.resource("spaces", lambda: open_runtime(Doer, deps=World()), shutdown=10)]
+        ) as service,
+        trio.open_nursery() as nursery,
+    ):
         runtime = service.child("spaces").value
         await runtime.space("a").send(Doer.work, "x", 5)
         await wait_all_tasks_blocked()
@@ -741,6 +744,7 @@ async def test_S19_law_2_holds_after_every_end():
             assert await holds_law_2(runtime)
             ledger = (await runtime.snapshot()).ledger
             assert ledger.pending == 0
-            assert runtime.report.left.get("a", 0) + runtime.report.left.get("b", 0) + runtime.report.left.get(
-                "c", 0
-            ) == ledger.outcomes[Outcome.RETURNED]
+            assert (
+                runtime.report.left.get("a", 0) + runtime.report.left.get("b", 0) + runtime.report.left.get("c", 0)
+                == ledger.outcomes[Outcome.RETURNED]
+            )

@@ -22,7 +22,7 @@ from spaceactors import (
     open_runtime,
 )
 from supervisors import draining, until_drain
-from tests.spaceactors.lives import Boom, Doer, HookedDoer, World, gathering, holds_law_2, with_options
+from tests.spaceactors.lives import Boom, Doer, HookedDoer, World, gathering, holds_law_2, sleeping, with_options
 
 
 def seconds(expected):
@@ -579,7 +579,7 @@ async def test_S16_an_actor_may_kill_itself():
 
 async def test_S17_a_stop_while_the_actor_starts_lets_the_hook_finish_and_returns_the_message():
     world = World()
-    world.on_start = lambda actor: trio.sleep(3)
+    world.on_start = sleeping(3)
     async with open_runtime(HookedDoer, deps=world) as runtime:
         space = runtime.space("a")
         await space.send(Doer.note, "x")
@@ -592,7 +592,7 @@ async def test_S17_a_stop_while_the_actor_starts_lets_the_hook_finish_and_return
 
 async def test_S17_a_kill_while_the_actor_starts_cuts_the_hook():
     world = World()
-    world.on_start = lambda actor: trio.sleep(3)
+    world.on_start = sleeping(3)
     async with open_runtime(HookedDoer, deps=world) as runtime:
         space = runtime.space("a")
         await space.send(Doer.note, "x")
@@ -606,7 +606,7 @@ async def test_S17_a_kill_while_the_actor_starts_cuts_the_hook():
 @pytest.mark.parametrize("how", ["stop", "drain", "kill"])
 async def test_S17_an_end_while_the_space_leaves_memory_waits_for_it_and_runs_on_stop_once(how):
     world = World()
-    world.on_stop = lambda actor: trio.sleep(3)
+    world.on_stop = sleeping(3)
     async with open_runtime(with_options(HookedDoer, idle_timeout=5), deps=world) as runtime:
         space = runtime.space("a")
         await space.ask(Doer.note, "x")

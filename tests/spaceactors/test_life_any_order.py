@@ -1,4 +1,4 @@
-"""Stop, drain, kill, delete, revive, pause and resume at the same time, twice, in any order (S24), under any schedule."""
+"""Stop, drain, kill, delete, revive, pause and resume at once, twice, in any order (S24), under any schedule."""
 
 from __future__ import annotations
 
@@ -166,7 +166,11 @@ def test_S19_S24_a_runtime_drained_at_any_moment_accounts_for_every_message(load
         async with open_runtime(kind, deps=World()) as runtime, trio.open_nursery() as nursery:
 
             async def send(name, what):
-                method, args = {"note": (Doer.note, ("x",)), "work": (Doer.work, ("x", 0.3)), "crash": (Doer.crash, ())}[what]
+                method, args = {
+                    "note": (Doer.note, ("x",)),
+                    "work": (Doer.work, ("x", 0.3)),
+                    "crash": (Doer.crash, ()),
+                }[what]
                 with suppress(SpaceError):
                     await runtime.space(name).send(method, *args)
 

@@ -23,7 +23,7 @@ from spaceactors import (
     open_runtime,
 )
 from supervisors import exponential_backoff
-from tests.spaceactors.lives import Boom, Doer, HookedDoer, World, gathering, holds_law_2, with_options
+from tests.spaceactors.lives import Boom, Doer, HookedDoer, World, gathering, holds_law_2, sleeping, with_options
 
 OFTEN = RestartLimit(10_000, 1e6)
 
@@ -87,6 +87,17 @@ async def test_B5_waiting_out_a_backoff_is_no_quiet():
     backoff = Backoff(exponential_backoff(10, 1000, jitter=0), reset_after=30)
     kind = with_options(backoff=backoff, restart_limit=OFTEN)
     assert await delays_of(kind, 4) == [10, 20, 40, 80]
+
+
+async def test_B5_a_slow_start_is_no_quiet():
+    world = World()
+    world.on_start = sleeping(20)
+    backoff = Backoff(exponential_backoff(1, 100, jitter=0), reset_after=30)
+    kind = with_options(HookedDoer, backoff=backoff, restart_limit=OFTEN)
+    async with open_runtime(kind, deps=world) as runtime, gathering(runtime, SpaceCrashed) as seen:
+        for _ in range(3):
+            await crash_and_be_quiet(runtime.space("a"), 15)
+    assert [event.delay for event in seen] == [1, 2, 4]
 
 
 async def test_B6_over_the_limit_in_a_row_there_is_no_wait_any_more():
@@ -175,7 +186,10 @@ async def test_B9_stop_and_kill_in_a_backoff_are_immediate_and_return_what_waits
 
 
 async def test_B9_an_asker_in_a_backoff_is_told_of_the_stop():
-    async with open_runtime(with_options(backoff=lambda _: 10.0), deps=World()) as runtime, trio.open_nursery() as nursery:
+    async with (
+        open_runtime(with_options(backoff=lambda _: 10.0), deps=World()) as runtime,
+        trio.open_nursery() as nursery,
+    ):
         space = runtime.space("a")
         with pytest.raises(ActorCrashed):
             await space.ask(Doer.crash)

@@ -1,4 +1,4 @@
-"""Hooks, pause, resume, delete and handles (law 2, DESIGN's words on handles): the turns without a message, and the calls that halt."""
+"""Hooks, pause, resume, delete, foreign handles: the turns without a message, and the calls that halt a space."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spaceactors import (
     WorkFailed,
     open_runtime,
 )
-from tests.spaceactors.lives import Boom, Doer, HookedDoer, World, gathering, holds_law_2, with_options
+from tests.spaceactors.lives import Boom, Doer, HookedDoer, World, gathering, holds_law_2, sleeping, with_options
 
 
 async def assign(actor, what):
@@ -78,7 +78,7 @@ async def test_R30_a_hook_that_fails_on_restart_is_a_crash_of_the_new_incarnatio
 
 async def test_R30_a_failure_is_not_told_again_to_an_activation_that_begins_without_one():
     world = World()
-    world.on_stop = lambda actor: trio.sleep(2)
+    world.on_stop = sleeping(2)
     async with open_runtime(with_options(HookedDoer, idle_timeout=5), deps=world) as runtime:
         space = runtime.space("a")
         await space.send(Doer.crash)
@@ -119,9 +119,7 @@ async def test_R30_what_hooks_send_leaves_with_their_commit():
         assert await runtime.space("b").state() == ("from a",)
 
 
-@pytest.mark.parametrize(
-    ("how", "stops"), [("drain", True), ("stop", True), ("delete", True), ("kill", False)]
-)
+@pytest.mark.parametrize(("how", "stops"), [("drain", True), ("stop", True), ("delete", True), ("kill", False)])
 async def test_S17_on_stop_runs_at_an_orderly_end_only(how, stops):
     world = World()
     async with open_runtime(HookedDoer, deps=world) as runtime:

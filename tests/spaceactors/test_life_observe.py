@@ -1,4 +1,4 @@
-"""What is told of life and death (O1, O2, P5): one event each, with ids, incarnation and cause; few log lines, and bounded ones."""
+"""What is told of life and death (O1, O2, P5): one event each, with ids and cause; few log lines, and bounded ones."""
 
 from __future__ import annotations
 
@@ -130,9 +130,7 @@ async def test_O1_a_second_try_is_one_event_each():
     assert [event.attempts for event in seen] == [1, 2]
 
 
-@pytest.mark.parametrize(
-    ("overflow", "dropped"), [(Overflow.DROP_OLDEST, [0, 1]), (Overflow.DROP_NEWEST, [1, 2])]
-)
+@pytest.mark.parametrize(("overflow", "dropped"), [(Overflow.DROP_OLDEST, [0, 1]), (Overflow.DROP_NEWEST, [1, 2])])
 async def test_O1_each_drop_is_one_event_with_the_messages_id(overflow, dropped):
     ids = []
 
@@ -238,7 +236,11 @@ async def test_O2_a_burst_is_cut_after_ten_lines_of_a_sort_and_summed_up(lines):
         letters = [record for record in lines.records if "dead letter" in record.getMessage()]
         assert len(letters) == 10
         await trio.sleep(2)
-        (summary,) = [record for record in lines.records if "90 more" in record.getMessage() and "dead letter" in record.getMessage()]
+        (summary,) = [
+            record
+            for record in lines.records
+            if "90 more" in record.getMessage() and "dead letter" in record.getMessage()
+        ]
         assert summary.levelno == logging.WARNING
 
 
@@ -282,13 +284,12 @@ async def test_P5_the_text_of_an_error_about_a_message_is_bounded():
 
 
 async def test_P5_an_events_reader_that_is_behind_is_told_how_many_it_missed():
-    async with open_runtime(with_options(restart_limit=RestartLimit(10_000, 60)), deps=World()) as runtime:
-        async with runtime.events() as events:
-            for _ in range(1200):
-                await runtime.space("a").send(Doer.crash)
-            await wait_all_tasks_blocked()
-            first = await anext(events)
-            assert isinstance(first, EventsMissed)
+    kind = with_options(restart_limit=RestartLimit(10_000, 60))
+    async with open_runtime(kind, deps=World()) as runtime, runtime.events() as events:
+        for _ in range(1200):
+            await runtime.space("a").send(Doer.crash)
+        await wait_all_tasks_blocked()
+        assert isinstance(await anext(events), EventsMissed)
 
 
 async def test_P5_R20_values_that_cannot_be_shown_harm_nobody(lines):

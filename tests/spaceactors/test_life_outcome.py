@@ -1,4 +1,4 @@
-"""What comes out of `async with open_runtime(...)` (S23): one case per line of the list, and who is told what on the way."""
+"""What comes out of `async with open_runtime(...)` (S23): one case per line of the list, and who is told."""
 
 from __future__ import annotations
 
@@ -117,10 +117,12 @@ async def test_S23_a_supervisor_inside_the_body_that_gives_up_comes_out_bare_and
         raise Boom
 
     with pytest.raises(RestartLimitExceeded):
-        async with open_runtime(Doer, deps=World()) as runtime:
-            async with open_supervisor([ChildSpec("c", fail)], limit=RestartLimit(0, 5)):
-                await runtime.space("a").send(Doer.work, "x", 5)
-                await trio.sleep_forever()
+        async with (
+            open_runtime(Doer, deps=World()) as runtime,
+            open_supervisor([ChildSpec("c", fail)], limit=RestartLimit(0, 5)),
+        ):
+            await runtime.space("a").send(Doer.work, "x", 5)
+            await trio.sleep_forever()
     assert runtime.report is not None
 
 

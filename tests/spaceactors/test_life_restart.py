@@ -14,7 +14,7 @@ from spaceactors import (
     SpaceStatus,
     open_runtime,
 )
-from tests.spaceactors.lives import Boom, Doer, HookedDoer, World, holds_law_2, with_options
+from tests.spaceactors.lives import Boom, Doer, HookedDoer, World, holds_law_2, sleeping, with_options
 
 
 async def crash(space, times=1):
@@ -115,7 +115,7 @@ async def test_L13_an_asker_of_a_space_whose_actor_cannot_be_made_is_told():
 
 async def test_L13_an_actor_that_could_not_be_made_leaves_nothing_behind_after_the_end():
     world = World()
-    world.on_start = lambda actor: trio.sleep(-1)
+    world.on_start = sleeping(-1)
     async with open_runtime(with_options(HookedDoer, restart_limit=RestartLimit(0, 5)), deps=world) as runtime:
         await runtime.space("a").send(Doer.note, "x")
         await wait_all_tasks_blocked()

@@ -244,6 +244,21 @@ def test_M14_a_turn_whose_answer_is_there_goes_on_before_any_that_has_not_begun(
     run_seeded(main, seed)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_M14_it_goes_on_too_before_what_an_outer_turn_of_the_lane_needs(seed):
+    """a-0 needs a-1 and, over x, a-3; the answer of a-2 lets a-1 go on before a-3 begins."""
+
+    async def main():
+        floor, opening = floor_of()
+        async with opening() as runtime:
+            parts = (("a-1", ("ask", "a-2", ("sleep", 2))), ("x", ("sleep", 1), ("ask", "a-3")))
+            await runtime.space("a-0").ask(Player.play, ("together", *parts))
+            order = [one for one in floor.trace if one in ("-a-2", "~a-1", "-a-1", "+a-3")]
+            assert order == ["-a-2", "~a-1", "-a-1", "+a-3"]
+
+    run_seeded(main, seed)
+
+
 async def test_M14_a_chain_within_the_lane_works():
     floor, opening = floor_of()
     chain = ("sleep", 0)

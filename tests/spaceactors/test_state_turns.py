@@ -375,10 +375,10 @@ async def test_positions_are_never_used_again_when_old_entries_go():
 
     async with opened(Short) as runtime:
         space = runtime.space("x")
-        for entry in "abcd":
+        for entry in "abcdef":
             await space.ask(Short.write, entry)
         kept = await space.history.read()
-        assert [(one.position, one.value) for one in kept] == [(3, "c"), (4, "d")]
+        assert [(one.position, one.value) for one in kept] == [(5, "e"), (6, "f")]
 
 
 async def test_the_history_of_a_space_that_never_was_is_empty():

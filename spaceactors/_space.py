@@ -402,7 +402,7 @@ class Space:
         full = admit_full(overflow, waiting=len(self.mailbox), capacity=self.capacity)
         accepted = self._take(message, full, waiting, may_wait=may_wait)
         self.runtime.disturb(self)
-        if admission is Admission.INTERRUPT and accepted:
+        if admission is Admission.INTERRUPT and accepted and full is not Admission.DROP_NEWEST:
             self.runtime.suspensions.interrupt(self)
             for worker in self.workers:
                 worker.interrupt()

@@ -256,10 +256,11 @@ async def test_an_update_from_outside_changes_the_committed_state():
 
 
 @pytest.mark.parametrize("call", [(Counter.add_slowly, 0), (Counter.look_slowly,)])
-async def test_a_turn_that_lost_the_version_runs_again_and_no_attempt_is_counted(call):
+@pytest.mark.parametrize("message_id", [None, "m"])
+async def test_a_turn_that_lost_the_version_runs_again_and_no_attempt_is_counted(call, message_id):
     store = MemoryStore()
     async with opened(Counter, store=store) as runtime, trio.open_nursery() as nursery:
-        space = runtime.space("x")
+        space = runtime.space("x").with_options(message_id=message_id)
         replies = []
 
         async def ask():

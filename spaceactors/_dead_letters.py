@@ -48,6 +48,7 @@ class DeadLetters:
         Each is a new message with the old id, so that ids which a handler made from it stay the same. One that its
         space refuses stays a dead letter.
         """
+        await trio.lowlevel.checkpoint()
         sent = 0
         for letter in self._runtime.store.unbury(message_ids):
             try:

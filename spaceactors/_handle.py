@@ -177,8 +177,8 @@ class SpaceHandle(Generic[A_co]):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> str: ...
-    @enable_ki_protection
-    async def send(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:  # type: ignore[misc]
+    @enable_ki_protection  # type: ignore[misc]
+    async def send(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
         """Send a message; return its id when it is accepted.
 
         On a full mailbox it waits for a place (or what `Overflow` says). In a turn it leaves with the turn's commit and
@@ -215,8 +215,8 @@ class SpaceHandle(Generic[A_co]):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> str: ...
-    @enable_ki_protection
-    def send_nowait(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:  # type: ignore[misc]
+    @enable_ki_protection  # type: ignore[misc]
+    def send_nowait(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
         """Send a message without ever waiting; where `send` would wait, it raises `MailboxFull`."""
         # `_send_quickly` once more, without its call: a twentieth of what a message costs.
         space = self._space
@@ -290,8 +290,8 @@ class SpaceHandle(Generic[A_co]):
     async def ask(
         self, method: Callable[Concatenate[A_co, P], Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R: ...
-    @enable_ki_protection
-    async def ask(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
+    @enable_ki_protection  # type: ignore[misc]
+    async def ask(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Send a message and wait for the handler's answer.
 
         Raises a `NotAccepted` (sending again is safe), or the `NotHandled` of its outcome: `Rejected`, `ActorCrashed`
@@ -538,7 +538,7 @@ class SpaceHandle(Generic[A_co]):
         """Bring a message to its space, live or not; tell whether it was accepted."""
         space = self._space
         if space is None or space.gone:
-            space = self.runtime.space_or_none(self)
+            space = self.runtime.space_or_none(self, message)
             if space is None:
                 return self.runtime.line_up(self, message, waiting, may_wait=may_wait)
             if self._plain:

@@ -27,7 +27,7 @@ from spaceactors._log import Log
 from spaceactors._message import MessageOptions
 from spaceactors._options import SpaceStatus
 from spaceactors._places import Places
-from spaceactors._snapshot import SpaceInfo, Stopwatch, status_of
+from spaceactors._stopwatch import Stopwatch
 from spaceactors._space import Gate, Source, Space
 from spaceactors._suspensions import Suspensions
 from spaceactors._ticking import Ticking
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from spaceactors._kind import Kind
     from spaceactors._message import Message
     from spaceactors._options import RuntimeConfig
+    from spaceactors._snapshot import SpaceInfo
     from spaceactors._store import Row, Store
     from supervisors import Limits
     from supervisors._block import Block
@@ -203,12 +204,12 @@ class Hub:
 
     # ---- live spaces
 
-    def space_or_none(self, handle: SpaceHandle[Any]) -> Space | None:
+    def space_or_none(self, handle: SpaceHandle[Any], message: Message) -> Space | None:
         """Return the live space of a handle, made now if there is a place for it."""
         space = self.live.get(handle.key)
         if space is not None:
             return space
-        self.check_open(handle)
+        self.check_open(handle, message)
         return self.activate(handle) if self.places.free() else None
 
     def space_for(self, handle: SpaceHandle[Any]) -> Space:
@@ -376,6 +377,8 @@ class Hub:
 
     def info(self, handle: SpaceHandle[Any]) -> SpaceInfo:
         """Return what a space is doing, live or not."""
+        from spaceactors._snapshot import SpaceInfo, status_of  # figures, imported with the first wish for them
+
         space = self.live.get(handle.key)
         if space is not None:
             last = space.last_error

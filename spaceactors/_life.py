@@ -273,8 +273,8 @@ async def passivate(worker: Worker) -> bool:
 async def _clean_up(worker: Worker) -> None:
     """Have a living actor clean up; a failure there stops no stopping, but is told."""
     space = worker.space
-    actor = space.actor
-    if actor is None or space.failure is not None or "on_stop" not in space.kind.hooks:
+    actor, crashed = space.actor, space.failure is not None
+    if actor is None or crashed or "on_stop" not in space.kind.hooks:
         return
     if not await hook(worker, actor.on_stop):
         ended_badly(space, None if space.failure is None else space.failure[0])

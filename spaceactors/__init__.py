@@ -10,6 +10,9 @@ Write an actor class, open a runtime, send messages through handles:
         reply = await runtime.space("alice").ask(Barista.say, "a latte")
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from spaceactors._actor import Actor, Failure, TurnLimits, handlers_of
 from spaceactors._dead_letters import DeadLetter, DeadLetters
 from spaceactors._errors import (
@@ -77,7 +80,6 @@ from spaceactors._options import (
     WhenInterrupted,
 )
 from spaceactors._runtime import Dep, Runtime, open_runtime
-from spaceactors._snapshot import Ledger, Snapshot, SpaceFigures, SpaceInfo, Times
 from spaceactors._store import Entry, Store
 from spaceactors._suspensions import Suspension, Suspensions
 from supervisors import (
@@ -91,6 +93,9 @@ from supervisors import (
     RestartLimit,
     WhenFull,
 )
+
+if TYPE_CHECKING:
+    from spaceactors._snapshot import Ledger, Snapshot, SpaceFigures, SpaceInfo, Times
 
 __all__ = [
     "Actor",
@@ -183,3 +188,15 @@ __all__ = [
     "handlers_of",
     "open_runtime",
 ]
+
+# Figures are made by few programs, and cost a tenth of the import: loaded with the first use.
+_LATE = dict.fromkeys(("Ledger", "Snapshot", "SpaceFigures", "SpaceInfo", "Times"), "_snapshot")
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATE:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value: object = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    globals()[name] = value
+    return value

@@ -7,7 +7,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import trio
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_none
 
 from spaceactors._errors import BadCall, OutsideTurn
 from spaceactors._history import History
@@ -193,6 +192,13 @@ async def _tried(
 
     if retry is None:
         return await once()
+    from tenacity import (
+        AsyncRetrying,
+        retry_if_exception_type,
+        stop_after_attempt,
+        wait_none,
+    )  # slow to import, and rarely used
+
     attempts = AsyncRetrying(
         stop=stop_after_attempt(retry.attempts),
         wait=wait_none() if retry.wait is None else retry.wait,

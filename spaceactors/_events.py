@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from typing import final
 
-from attrs import frozen
-
 from spaceactors._options import DiscardReason, Outcome  # noqa: TC001 (tools resolve the fields' types)
 from supervisors import DrainReport  # noqa: TC001 (as above)
+from supervisors._record import Record
 
 
-@frozen
-class RuntimeEvent:
+class RuntimeEvent(Record):
     """Base class of all events; `at` is in seconds of Trio's clock."""
 
     at: float
 
 
-@frozen
 class SpaceEvent(RuntimeEvent):
     """Base class of the events of one space; incarnations are counted from 1 in each activation."""
 
@@ -30,13 +27,11 @@ class SpaceEvent(RuntimeEvent):
 
 
 @final
-@frozen
 class SpaceStarted(SpaceEvent):
     """An incarnation of the actor began its life."""
 
 
 @final
-@frozen
 class SpaceCrashed(SpaceEvent):
     """The actor crashed, at a message or (None) in a hook or in background work; it starts again after `delay` seconds.
 
@@ -50,7 +45,6 @@ class SpaceCrashed(SpaceEvent):
 
 
 @final
-@frozen
 class SpaceInQuarantine(SpaceEvent):
     """The actor crashed over its budget: messages stay, nothing runs until it is revived."""
 
@@ -60,31 +54,26 @@ class SpaceInQuarantine(SpaceEvent):
 
 
 @final
-@frozen
 class SpaceRevived(SpaceEvent):
     """A quarantined space starts again with a fresh budget."""
 
 
 @final
-@frozen
 class SpacePaused(SpaceEvent):
     """The space accepts and runs nothing."""
 
 
 @final
-@frozen
 class SpaceResumed(SpaceEvent):
     """The space runs again."""
 
 
 @final
-@frozen
 class SpacePassivated(SpaceEvent):
     """The space left memory in good order; its next message brings it back."""
 
 
 @final
-@frozen
 class SpaceEnded(SpaceEvent):
     """An activation ended as it was asked to (`how`: drain, stop, kill or delete)."""
 
@@ -93,7 +82,6 @@ class SpaceEnded(SpaceEvent):
 
 
 @final
-@frozen
 class SpaceUnstoppable(SpaceEvent):
     """A turn or background work was cancelled `seconds` ago and has not ended; told again each second."""
 
@@ -101,7 +89,6 @@ class SpaceUnstoppable(SpaceEvent):
 
 
 @final
-@frozen
 class WorkFailed(SpaceEvent):
     """Something failed that ends no actor: clean-up while stopping, or a refused call of background work."""
 
@@ -109,7 +96,6 @@ class WorkFailed(SpaceEvent):
 
 
 @final
-@frozen
 class MessageSettled(SpaceEvent):
     """A message ended otherwise than handled; `attempts` were begun."""
 
@@ -122,7 +108,6 @@ class MessageSettled(SpaceEvent):
 
 
 @final
-@frozen
 class MessageRetried(SpaceEvent):
     """A message failed and keeps its place for another try."""
 
@@ -133,7 +118,6 @@ class MessageRetried(SpaceEvent):
 
 
 @final
-@frozen
 class DeadLettersDropped(RuntimeEvent):
     """The bound on dead letters pushed out the oldest ones."""
 
@@ -141,13 +125,11 @@ class DeadLettersDropped(RuntimeEvent):
 
 
 @final
-@frozen
 class RuntimeDraining(RuntimeEvent):
     """The runtime takes nothing new from outside and finishes what it has."""
 
 
 @final
-@frozen
 class RuntimeDrained(RuntimeEvent):
     """The drain is over."""
 

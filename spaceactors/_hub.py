@@ -27,8 +27,8 @@ from spaceactors._log import Log
 from spaceactors._message import MessageOptions
 from spaceactors._options import SpaceStatus
 from spaceactors._places import Places
-from spaceactors._stopwatch import Stopwatch
 from spaceactors._space import Gate, Source, Space
+from spaceactors._stopwatch import Stopwatch
 from spaceactors._suspensions import Suspensions
 from spaceactors._ticking import Ticking
 from spaceactors._turn import here

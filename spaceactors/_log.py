@@ -47,7 +47,9 @@ class Log:
 
     def dead_letter(self, name: str, message: Message, error: BaseException) -> None:
         """Tell of a message that nobody handled."""
-        self._write(logging.WARNING, "dead letter of %s: %s after %s", name, short(message, _LONGEST), short(error, _LONGEST))
+        self._write(
+            logging.WARNING, "dead letter of %s: %s after %s", name, short(message, _LONGEST), short(error, _LONGEST)
+        )
 
     def tell(self, event: type[SpaceEvent], space: Space, values: tuple[Any, ...]) -> None:
         """Tell of an event, if it is of a sort that belongs into the log."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, overload
 import trio
 from typing_extensions import TypeVar
 
-from spaceactors import _snapshot as snapshots
 from spaceactors._actor import Actor, kind_of
 from spaceactors._clock import TickClock
 from spaceactors._closing import Closing
@@ -83,6 +82,8 @@ class Runtime(Generic[A_co]):
 
     async def snapshot(self) -> Snapshot:
         """Return what the runtime is doing, as of one moment."""
+        from spaceactors import _snapshot as snapshots  # figures, imported with the first wish for them
+
         await trio.lowlevel.checkpoint()
         return snapshots.take(self._hub)
 
@@ -91,6 +92,8 @@ class Runtime(Generic[A_co]):
 
         A supervisor that holds the runtime as a resource shows it as part of its own tree.
         """
+        from spaceactors import _snapshot as snapshots  # as above
+
         return snapshots.tree_of(self._hub, self._closing.block.stage.value)
 
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[RuntimeEvent | EventsMissed]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 (attrs resolves it)
-from math import log2
 from types import MappingProxyType
 from typing import TYPE_CHECKING, final
 
-from attrs import define, field, frozen
+from attrs import frozen
 
 from spaceactors._options import Outcome, SpaceStatus
 from spaceactors._space import OUTCOMES
+from spaceactors._stopwatch import Stopwatch
 from supervisors import Tree
 
 if TYPE_CHECKING:
@@ -88,45 +88,11 @@ class Snapshot:
     handling: Times
 
 
-# Buckets from a microsecond on, four to a doubling: a quantile is off by at most a fifth.
-_LEAST = 1e-6
-_PER_DOUBLING = 4
-_BUCKETS = 160
-
-
-@final
-@define(eq=False)
-class Stopwatch:
-    """Collects durations in a bounded place."""
-
-    count: int = 0
-    total: float = 0.0
-    greatest: float = 0.0
-    buckets: list[int] = field(factory=lambda: [0] * _BUCKETS)
-
-    def note(self, seconds: float) -> None:
-        """Count one duration."""
-        self.count += 1
-        self.total += seconds
-        self.greatest = max(self.greatest, seconds)
-        number = int(log2(seconds / _LEAST) * _PER_DOUBLING) + 1 if seconds > _LEAST else 0
-        self.buckets[min(number, _BUCKETS - 1)] += 1
-
-    def quantile(self, share: float) -> float:
-        """Return the duration that `share` of all do not exceed."""
-        rank, seen = share * self.count, 0
-        for number, held in enumerate(self.buckets):
-            seen += held
-            if held and seen >= rank:
-                return min(_LEAST * 2 ** (number / _PER_DOUBLING), self.greatest) if number else 0.0
-        return 0.0
-
-    def read(self, quick: int) -> Times:
-        """Return the figures, with `quick` more durations that were shorter than a scheduler tick."""
-        every = Stopwatch(self.count + quick, self.total, self.greatest, [self.buckets[0] + quick, *self.buckets[1:]])
-        mean = every.total / every.count if every.count else 0.0
-        quantiles = (every.quantile(0.5), every.quantile(0.95), every.quantile(0.99))
-        return Times(every.count, mean, every.greatest, *quantiles)
+def times_of(watch: Stopwatch, quick: int) -> Times:
+    """Return what a stopwatch has collected, with `quick` more durations that were shorter than a scheduler tick."""
+    every = Stopwatch(watch.count + quick, watch.total, watch.greatest, [watch.buckets[0] + quick, *watch.buckets[1:]])
+    mean = every.total / every.count if every.count else 0.0
+    return Times(every.count, mean, every.greatest, every.quantile(0.5), every.quantile(0.95), every.quantile(0.99))
 
 
 def status_of(space: Space) -> SpaceStatus:
@@ -189,6 +155,6 @@ def take(runtime: Hub) -> Snapshot:
         restarts=runtime.restarts,
         live=len(spaces),
         spaces=tuple(figures_of(space, now) for space in spaces),
-        waiting=runtime.waiting_times.read(max(settled - runtime.waiting_times.count, 0)),
-        handling=runtime.handling_times.read(max(settled - runtime.handling_times.count, 0)),
+        waiting=times_of(runtime.waiting_times, max(settled - runtime.waiting_times.count, 0)),
+        handling=times_of(runtime.handling_times, max(settled - runtime.handling_times.count, 0)),
     )

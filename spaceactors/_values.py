@@ -8,19 +8,30 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, MutableMapping, MutableSequence, MutableSet
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from enum import Enum
-from fractions import Fraction
-from pathlib import PurePath
 from types import GenericAlias, MappingProxyType, UnionType
 from typing import Any, cast, get_args, get_origin
-from uuid import UUID
 
 MUTABLE: tuple[type[Any], ...] = (list, dict, set, bytearray, deque, MutableMapping, MutableSequence, MutableSet)
 _PLAIN: tuple[type[Any], ...] = (
     *(tuple, frozenset, str, bytes, int, float, complex, bool, type(None), Enum, range),
-    *(date, datetime, time, timedelta, Decimal, Fraction, PurePath, UUID, MappingProxyType, type),
+    *(date, datetime, time, timedelta, MappingProxyType, type),
 )
+# Named and not imported: together they cost more than this whole package's decisions.
+_PLAIN_NAMES = frozenset(
+    {
+        ("decimal", "Decimal"),
+        ("fractions", "Fraction"),
+        ("pathlib", "PurePath"),
+        ("uuid", "UUID"),
+        ("pathlib._local", "PurePath"),
+    }
+)
+
+
+def _is_plain(cls: type[Any]) -> bool:
+    named = ((base.__module__, base.__qualname__) in _PLAIN_NAMES for base in cls.__mro__)
+    return cls is object or issubclass(cls, _PLAIN) or any(named)
 
 
 def is_frozen(cls: Any) -> bool | None:
@@ -51,5 +62,5 @@ def mutable_part(annotation: Any) -> Any:
         return cls
     frozen = is_frozen(cls)
     if frozen is None:
-        frozen = cls is object or issubclass(cls, _PLAIN)
+        frozen = _is_plain(cls)
     return None if frozen else cls

@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar, final
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
+
+from supervisors._record import Record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -20,15 +22,13 @@ E = TypeVar("E")
 READS_AT_A_STRETCH = 64
 
 
-@frozen
-class SupervisorEvent:
+class SupervisorEvent(Record):
     """Base class of the events: which supervisor or pool, and when (seconds of Trio's clock)."""
 
     supervisor: str
     at: float
 
 
-@frozen
 class ChildEvent(SupervisorEvent):
     """Base class of the events of one child; incarnations are counted from 1."""
 
@@ -37,19 +37,16 @@ class ChildEvent(SupervisorEvent):
 
 
 @final
-@frozen
 class ChildStarted(ChildEvent):
     """A child is ready."""
 
 
 @final
-@frozen
 class ChildFinished(ChildEvent):
     """A child returned by itself."""
 
 
 @final
-@frozen
 class ChildCrashed(ChildEvent):
     """A child raised, or failed to start (`starting`)."""
 
@@ -58,7 +55,6 @@ class ChildCrashed(ChildEvent):
 
 
 @final
-@frozen
 class ChildRestarting(ChildEvent):
     """A child will be restarted after `delay` seconds.
 
@@ -73,7 +69,6 @@ class ChildRestarting(ChildEvent):
 
 
 @final
-@frozen
 class ChildStopped(ChildEvent):
     """A child ended because it was stopped; `error` is what it raised meanwhile."""
 
@@ -81,7 +76,6 @@ class ChildStopped(ChildEvent):
 
 
 @final
-@frozen
 class ChildUnstoppable(ChildEvent):
     """A child was cancelled `seconds` ago and has not ended; told again each second."""
 
@@ -89,7 +83,6 @@ class ChildUnstoppable(ChildEvent):
 
 
 @final
-@frozen
 class ChildQuarantined(ChildEvent):
     """A pool child is over its restart limit and waits to be revived; `error` is None if it just returned."""
 
@@ -98,13 +91,11 @@ class ChildQuarantined(ChildEvent):
 
 
 @final
-@frozen
 class ChildRevived(ChildEvent):
     """A quarantined child starts again with a fresh budget."""
 
 
 @final
-@frozen
 class LimitExceeded(ChildEvent):
     """The supervisor gives up: this child's end was one too many; `error` is None if it just returned."""
 
@@ -113,19 +104,16 @@ class LimitExceeded(ChildEvent):
 
 
 @final
-@frozen
 class AutoShutdownBegan(ChildEvent):
     """A significant child ended, and the supervisor shuts itself down."""
 
 
 @final
-@frozen
 class DrainBegan(SupervisorEvent):
     """The supervisor starts nothing any more and asks its children to finish."""
 
 
 @final
-@frozen
 class DrainEnded(SupervisorEvent):
     """All children have ended, or the deadline is over."""
 
@@ -133,8 +121,7 @@ class DrainEnded(SupervisorEvent):
 
 
 @final
-@frozen
-class EventsMissed:
+class EventsMissed(Record):
     """The reader was too slow: `missed` of the events before the next one are gone."""
 
     missed: int

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spaceactors import Actor, Outcome, RestartLimit, SpaceOptions, SpaceStatus, handler
-from spaceactors._snapshot import Stopwatch
+from spaceactors._snapshot import Stopwatch, times_of
 from tests.spaceactors.scenes import opened, outcome_of, settled
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
@@ -188,12 +188,12 @@ def test_a_quantile_is_at_most_a_fifth_off(values, share):
 
 
 def test_an_empty_stopwatch_shows_zeros():
-    found = Stopwatch().read(0)
+    found = times_of(Stopwatch(), 0)
     assert (found.count, found.mean, found.greatest, found.p50, found.p99) == (0, 0.0, 0.0, 0.0, 0.0)
 
 
 def test_durations_under_a_tick_count_as_nothing():
     watch = Stopwatch()
     watch.note(10.0)
-    found = watch.read(9)
+    found = times_of(watch, 9)
     assert (found.count, found.mean, found.greatest, found.p50) == (10, 1.0, 10.0, 0.0)

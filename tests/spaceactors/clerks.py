@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 from trio.testing import wait_all_tasks_blocked
 
 from spaceactors import Actor, Reject, RestartLimit, SpaceOptions, WhenInterrupted, handler, open_runtime
@@ -107,7 +107,7 @@ def clerk(**changes):
     """A kind of clerk with other options."""
 
     class Tuned(Clerk, kind="clerk"):
-        options = SpaceOptions(**{"backoff": None, "restart_limit": RestartLimit(1000, 1.0), "throws": (Oops,), **changes})
+        options = evolve(Clerk.options, **changes)
 
     return Tuned
 
@@ -172,5 +172,3 @@ async def open_office(*, config=None, one_lane=False, **options):
                 await space.kill()
             await office.ledger()
         nursery.cancel_scope.cancel()
-
-

@@ -271,6 +271,8 @@ def test_O6_the_decisions_are_shared_constants():
 
 def test_O6_the_decisions_import_no_clock_no_chance_no_log_and_no_trio():
     tree = ast.parse(Path(_decide.__file__).read_text(encoding="utf-8"))
-    named = {alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    named = {
+        alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    }
     named |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert not named & {"trio", "time", "random", "logging", "datetime"}

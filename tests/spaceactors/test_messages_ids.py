@@ -11,8 +11,8 @@ from spaceactors import (
     BadCall,
     MessageReturned,
     Rejected,
-    SpaceQuarantined,
     RestartLimit,
+    SpaceQuarantined,
 )
 from tests.spaceactors.clerks import Boom, Clerk, open_office
 

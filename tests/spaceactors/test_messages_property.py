@@ -48,7 +48,7 @@ class Anything(Actor[int]):
         self.handled = handled
 
     @handler
-    async def work(self, what: str, seconds: float, other: str) -> str:
+    async def work(self, what: str, seconds: float, other: str) -> str:  # noqa: C901 (a list of misdeeds)
         message_id = self.message.id
         self.state += 1
         match what:
@@ -146,7 +146,7 @@ class Books(trio.abc.Instrument):
                 self.wrong.append(ledger)
 
 
-async def do(runtime, act, answers):
+async def do(runtime, act, answers):  # noqa: C901 (a list of calls)
     """Do one act, and note whether who waited for an answer got one."""
     space = runtime.space(act.name)
     if act.expires is not None:
@@ -215,8 +215,10 @@ async def program(options, acts, books, *, one_lane, bound, end):
     assert ledger.pending == sum(report.left.get(name, 0) for name in report.unstoppable)
     assert report.unstoppable == ()
     assert ledger.accepted == sum(ledger.outcomes.values())
-    # Each end but "handled" is one event, and each message that was handled was so once.
-    assert {outcome: count for outcome, count in ledger.outcomes.items() if count and outcome is not Outcome.HANDLED} == dict(settled)
+    # Each end but "handled" is one event, and what was handled is what has returned.
+    others = {outcome: count for outcome, count in ledger.outcomes.items() if count and outcome is not Outcome.HANDLED}
+    assert others == dict(settled)
+    assert ledger.outcomes[Outcome.HANDLED] == handled.total()
 
 
 def run_program(options, acts, seed, **how):
@@ -226,7 +228,7 @@ def run_program(options, acts, seed, **how):
 
 
 @pytest.mark.timeout(120)
-@settings(max_examples=120, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(
     options=OPTIONS,
     acts=st.lists(ACTS, min_size=1, max_size=20),

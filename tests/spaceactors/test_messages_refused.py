@@ -1,4 +1,4 @@
-"""M9, M10, M13 to M15, A1 to A3, A6 and law 8: calls that are refused, calls that turns make, and the price of a call."""
+"""M9, M10, M13 to M15, A1 to A3, A6, law 8: calls that are refused, calls that turns make, and who may run beside."""
 
 from __future__ import annotations
 

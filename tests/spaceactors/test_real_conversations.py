@@ -76,7 +76,7 @@ class Recorder(Actor[tuple[str, ...]]):
         shop.inside.add(self.id)
         try:
             self.state = (*self.state, text)
-            await (trio.sleep(shop.seconds) if shop.seconds else trio.lowlevel.checkpoint())
+            await trio.sleep(shop.seconds)
             if crash:
                 shop.crashed[self.id].append(text)
                 raise Crash(text)
@@ -102,7 +102,7 @@ class Persistent(Recorder):
 
 async def say_all(runtime, actor, *, at_once=50):
     """Have many senders walk through all conversations; each conversation has one sender, so its order is known."""
-    queues = [list() for _ in range(at_once)]
+    queues = [[] for _ in range(at_once)]
     for number, (space, texts) in enumerate(by_space().items()):
         queues[number % at_once].append((space, texts))
 
@@ -250,9 +250,8 @@ async def test_A2_every_customer_of_the_coffee_shop_gets_an_answer_to_every_sent
                 try:
                     assert await runtime.space(space).ask(CoffeeShop.say, text)
                     answers["handled"] += 1
-                except Rejected as error:
-                    assert error.reason
-                    answers["rejected"] += 1
+                except Rejected as refused:
+                    answers["rejected" if refused.reason else "refused without a reason"] += 1
                 except (ActorCrashed, MessageReturned):
                     answers["lost"] += 1
 

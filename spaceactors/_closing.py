@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import trio
 
+from spaceactors import _door as door
 from spaceactors import _life as life
 from spaceactors._decide import Ending
 from spaceactors._errors import RuntimeClosed
@@ -104,7 +105,7 @@ class Closing:
         hub.places.turn_away(RuntimeClosed, "the runtime is closing: it takes nothing new")
         for space in tuple(hub.live.values()):
             space.gate = space.gate or Gate.CLOSING
-            space.turn_away_line()
+            door.turn_away_line(space)
             hub.background.ask_to_finish(space)
             if not is_quiet(space):
                 hub.restless.add(space)

@@ -19,6 +19,7 @@ from trio.lowlevel import (
 )
 from typing_extensions import TypeVar
 
+from spaceactors import _door as door
 from spaceactors._control import Control
 from spaceactors._errors import AskCycle, BadCall
 from spaceactors._feed import Emitted, Gap  # noqa: TC001 (the alias `Feed` names them)
@@ -323,7 +324,7 @@ class SpaceHandle(Generic[A_co]):
         self._give_question_id(worker, message)
         target = self.runtime.space_waited_for(self)
         async with self.waiting(worker, target, message):
-            target.offer(message, Source.INSIDE, None, may_wait=True)
+            door.offer(target, message, Source.INSIDE, None, may_wait=True)
             return await self._answer(message, task)
 
     def _check_runtime(self, space: Space, message: Message) -> None:
@@ -397,7 +398,7 @@ class SpaceHandle(Generic[A_co]):
         if runtime.places.leave_line(self, message):
             return
         space = runtime.live.get(self.key)
-        if space is None or space.leave_line(message):
+        if space is None or door.leave_line(space, message):
             return
         if message.extra is not None and message.extra.identified:
             first = space.asked.get(message.id)
@@ -454,7 +455,7 @@ class SpaceHandle(Generic[A_co]):
         target = self.runtime.space_waited_for(self)
         async with self.waiting(worker, target, message):
             task = current_task()
-            if not target.offer(message, Source.INSIDE, task, may_wait=True):
+            if not door.offer(target, message, Source.INSIDE, task, may_wait=True):
                 await self._wait_for_place(message, task)
             yield
 
@@ -545,7 +546,7 @@ class SpaceHandle(Generic[A_co]):
                 self._space = space
         self.check_group(space)
         source = Source.BACKGROUND if place is not None and place.background else Source.OUTSIDE
-        return space.offer(message, source, waiting, may_wait=may_wait)
+        return door.offer(space, message, source, waiting, may_wait=may_wait)
 
     def check_group(self, space: Space) -> None:
         """Refuse a group that is not the space's: its first message fixed it."""

@@ -12,7 +12,9 @@ from weakref import WeakValueDictionary
 
 import trio
 
+from spaceactors import _door as door
 from spaceactors import _life as life
+from spaceactors import _outcomes as outcomes
 from spaceactors._actor import kind_of
 from spaceactors._background import Background
 from spaceactors._dead_letters import DeadLetter, DeadLetters
@@ -338,11 +340,13 @@ class Hub:
         space = self.space_for(handle)
         group_is_wrong = handle.group is not None and handle.group != space.row.group
         own = space is sender and space.gate is Gate.DRAINING
-        if group_is_wrong or not (own or space.passes(Source.TURN)):
-            reason = BadCall(f"{space.name} belongs to another group") if group_is_wrong else space.refusal(message)
-            space.return_at_once(message, reason)
+        if group_is_wrong or not (own or door.passes(space, Source.TURN)):
+            reason = (
+                BadCall(f"{space.name} belongs to another group") if group_is_wrong else door.refusal(space, message)
+            )
+            outcomes.return_at_once(space, message, reason)
             return space, Overload.RETURN
-        verdict = space.accept_from_turn(message)
+        verdict = door.accept_from_turn(space, message)
         self.disturb(space)
         return space, verdict
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from spaceactors import _door as door
+from spaceactors import _outcomes as outcomes
 from spaceactors._actor import Failure
 from spaceactors._decide import Ending, Step, next_step
 from spaceactors._errors import SpaceQuarantined
@@ -181,11 +183,11 @@ def quarantine(space: Space, error: BaseException) -> None:
     """Run nothing any more until somebody revives the space; what waits stays, who waits is told."""
     space.quarantined = True
     space.gate = space.gate or Gate.QUARANTINED
-    space.turn_away_line()
+    door.turn_away_line(space)
     refused = SpaceQuarantined(f"{space.name} was quarantined: its actor crashed too often", space=space.handle)
     refused.__cause__ = error
-    space.tell_askers(refused)
-    space.release_senders()
+    outcomes.tell_askers(space, refused)
+    door.release_senders(space)
     space.runtime.places.leave(space)
     after = space.options.revive_after
     if after is not None:
@@ -292,7 +294,7 @@ def begin_end(space: Space, ending: Ending) -> None:
     if space.ending is None or ending > space.ending:
         space.ending = ending
     space.gate = Gate.DRAINING if space.ending is Ending.DRAIN else Gate.STOPPING
-    space.turn_away_line()
+    door.turn_away_line(space)
     if space.ending is not Ending.DRAIN:
         give_back_waiting(space)
     if space.ending is Ending.KILL and not killed:
@@ -329,11 +331,11 @@ def give_back_waiting(space: Space) -> None:
     space.mailbox.clear()
     for message in waiting:
         if space.ending is Ending.DELETE:
-            space.discard(message, DiscardReason.DELETED)
+            outcomes.discard(space, message, DiscardReason.DELETED)
         else:
-            space.give_back(message)
+            outcomes.give_back(space, message)
     space.runtime.suspensions.drop(space)
-    space.release_senders()
+    door.release_senders(space)
 
 
 async def end(worker: Worker) -> None:
@@ -397,9 +399,9 @@ def still_wanted(space: Space, message: Message) -> bool:
     extra.forget_expiry()
     if late:
         # A handler that blocks the whole program keeps the alarm from ringing in time.
-        space.expire(message)
+        outcomes.expire(space, message)
         return False
     if extra.timer is not None and extra.timer.stale:
-        space.discard(message, DiscardReason.SUPERSEDED)
+        outcomes.discard(space, message, DiscardReason.SUPERSEDED)
         return False
     return True

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, final
 from outcome import Error
 from trio.lowlevel import reschedule
 
+from spaceactors import _door as door
 from spaceactors import _life as life
 from spaceactors._errors import NotAccepted
-from spaceactors._space import Source, expired
+from spaceactors._outcomes import expired
+from spaceactors._space import Source
 
 if TYPE_CHECKING:
     from trio.lowlevel import Task
@@ -136,7 +138,7 @@ class Places:
             if message.extra is not None:
                 message.extra.forget_expiry()  # the space watches it from here on
             try:
-                accepted = space.offer(message, Source.OUTSIDE, task, may_wait=True)
+                accepted = door.offer(space, message, Source.OUTSIDE, task, may_wait=True)
             except NotAccepted as error:
                 _wake(message, task, error)
             else:

@@ -11,30 +11,17 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
-from outcome import Error, Value
 from trio.lowlevel import reschedule
 
-from spaceactors._decide import Admission, Ending, Overload, admit_busy, admit_from_turn, admit_full
+from spaceactors._decide import Ending
 from spaceactors._errors import (
-    ActorCrashed,
-    BadCall,
-    MailboxFull,
-    MessageDiscarded,
-    MessageExpired,
-    MessageReturned,
-    NotAccepted,
-    Rejected,
     RuntimeClosed,
-    SpaceBusy,
     SpaceDraining,
-    SpaceError,
     SpaceQuarantined,
     SpaceStopped,
 )
-from spaceactors._events import MessageSettled
 from spaceactors._message import new_id
-from spaceactors._options import DiscardReason, Outcome, Overflow
-from spaceactors._store import Known
+from spaceactors._options import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,14 +57,6 @@ class Gate(Enum):
     CLOSING = RuntimeClosed
 
 
-_WORDS = {
-    Gate.DRAINING: "is draining: it finishes what it has, and a moment later takes messages again",
-    Gate.STOPPING: "is being stopped; a moment later it takes messages again",
-    Gate.QUARANTINED: "is quarantined, because its actor crashed too often; `await handle.revive()` starts it again",
-    Gate.CLOSING: "is in a runtime that is closing",
-}
-
-
 @final
 class Source(Enum):
     """Where a message comes from, which decides whether gates and busy rules concern it."""
@@ -94,8 +73,6 @@ class Source(Enum):
 
 # The gates of spaces that still work: a runtime that closes lets accepted work go on.
 _OPEN = (None, Gate.CLOSING)
-# From where `WhenBusy` concerns a message.
-_MINDING_BUSY = frozenset({Source.OUTSIDE, Source.BACKGROUND})
 
 
 @final
@@ -361,190 +338,12 @@ class Space:
 
     # ---- the door
 
-    def refusal(self, message: Message) -> NotAccepted:
-        """Return the error for a message that meets the gate."""
-        gate = self.gate or Gate.CLOSING
-        text = f"{self.name} {_WORDS[gate]}"
-        error: NotAccepted = gate.value(text, space=self.handle, message=message)
-        return error
-
-    def passes(self, source: Source) -> bool:
-        """Tell whether the gate lets a message of this source in."""
-        return self.gate is None or (source is not Source.OUTSIDE and self.gate is Gate.CLOSING)
-
-    def offer(self, message: Message, source: Source, waiting: Task | None, *, may_wait: bool) -> bool:
-        """Accept a message, or put it in the line for a place; tell whether it is accepted (or known) already.
-
-        Args:
-            message: the message; with an id that is known, it joins the earlier one.
-            source: where it comes from.
-            waiting: the task to wake when it gets its place (a `send`); None when its waiter waits for the answer.
-            may_wait: whether it may stand in line for a place.
-
-        Raises:
-            NotAccepted: one of its kinds; nothing is counted then.
-
-        """
-        if self._joins(message):
-            return True
-        if not self.passes(source):
-            raise self.refusal(message)
-        admission = Admission.ACCEPT
-        if source in _MINDING_BUSY and not message.handler.plain:
-            admission = admit_busy(message.handler.when_busy, busy=self.busy)
-        if admission is Admission.BUSY:
-            msg = f"{self.name} is busy, and {message.call} is not to wait"
-            raise SpaceBusy(msg, space=self.handle, message=message)
-        if admission is Admission.LATEST:
-            self._discard_waiting()
-        # Nobody is there to be told that a tick was refused: it waits, and drops nothing of others.
-        overflow = Overflow.WAIT if source is Source.TIMER else self.options.overflow
-        full = admit_full(overflow, waiting=len(self.mailbox), capacity=self.capacity)
-        accepted = self._take(message, full, waiting, may_wait=may_wait)
-        self.runtime.disturb(self)
-        if admission is Admission.INTERRUPT and accepted and full is not Admission.DROP_NEWEST:
-            self.runtime.suspensions.interrupt(self)
-            for worker in self.workers:
-                worker.interrupt()
-        return accepted
-
-    def _take(self, message: Message, full: Admission, waiting: Task | None, *, may_wait: bool) -> bool:
-        match full:
-            case Admission.ACCEPT:
-                self.accept(message)
-            case Admission.DROP_OLDEST:
-                oldest = self.mailbox.popleft()
-                self.accept(message)
-                self.discard(oldest, DiscardReason.OVERFLOW)
-            case Admission.DROP_NEWEST:
-                self.accepted += 1
-                self.discard(message, DiscardReason.OVERFLOW)
-            case Admission.LINE_UP if may_wait:
-                if self.line is None:
-                    self.line = deque()
-                self.line.append((message, waiting))
-                self.crowded = True
-                self._watch_expiry(message)
-                return False
-            case _:
-                raise self.full(message)
-        return True
-
-    def full(self, message: Message) -> MailboxFull:
-        """Return the error for a message that finds no place."""
-        msg = (
-            f"the mailbox of {self.name} is full ({self.capacity} messages wait): `await handle.send(...)` waits for a"
-            " place, SpaceOptions(mailbox_capacity=..., overflow=...) changes the rule"
-        )
-        return MailboxFull(msg, space=self.handle, message=message)
-
-    def accept(self, message: Message) -> None:
-        """Give a message its place in the mailbox: from here on it is in the ledger."""
-        if not self.quick or message.handler.watched:
-            message.rare()
-        extra = message.extra
-        if extra is not None:
-            if self.lane is not None:
-                extra.number = self.runtime.next_number()
-            if extra.identified:
-                self._own_asked()[message.id] = message
-            if message.options.expires_after is not None:
-                self._watch_expiry(message)
-        message.at = self.clock.now
-        self.take_quickly(message)
-        if self.lane is not None:
-            self.lane.line_up(self)
-
     def take_quickly(self, message: Message) -> None:
         """Accept an ordinary message of a quick space that has a place."""
         self.mailbox.append(message)
         self.accepted += 1
         if self.parked:
             reschedule(self.parked.pop())
-
-    def accept_from_turn(self, message: Message) -> Overload:
-        """Take what a turn has sent, over capacity if need be; whatever becomes of it, it is in the ledger."""
-        verdict = admit_from_turn(waiting=len(self.mailbox), capacity=self.capacity)
-        try:
-            if self._joins(message):
-                return Overload.ACCEPT
-        except BadCall as error:
-            self.return_at_once(message, error)
-            return Overload.RETURN
-        if verdict is Overload.RETURN:
-            self.return_at_once(message, self.full(message))
-        else:
-            self.accept(message)
-        return verdict
-
-    def return_at_once(self, message: Message, reason: BaseException) -> None:
-        """Count a message that a turn sent and this space refuses: it becomes a dead letter."""
-        self.accepted += 1
-        self.give_back(message, reason)
-
-    def admit(self) -> None:
-        """Let waiting senders in, in their order, as far as there are places."""
-        line = self.line
-        while line and len(self.mailbox) < self.capacity:
-            self._let_in(*line.popleft())
-        if not line:
-            self.line = None
-
-    def _let_in(self, message: Message, task: Task | None) -> None:
-        """Give a waiting sender the place that came free; its id may have become known while it waited."""
-        try:
-            if self._joins(message):
-                self._forget_expiry(message)
-            else:
-                self.accept(message)
-        except BadCall as error:
-            self._turn_away(message, task, error)
-        else:
-            if task is not None:
-                reschedule(task)
-
-    def place_freed(self) -> None:
-        """Act on a place that became free: let senders in, let held senders go on."""
-        if self.line is not None:
-            self.admit()
-        if self.holds and len(self.mailbox) <= self.capacity:
-            self.release_senders()
-        self.crowded = bool(self.line or self.holds)
-
-    def release_senders(self) -> None:
-        """Let the spaces that wait for this one to be within capacity begin their next turns."""
-        holds, self.holds = self.holds, ()
-        for sender in holds:
-            if self in sender.held_by:
-                sender.held_by = tuple(one for one in sender.held_by if one is not self)
-                sender.wake()
-
-    def leave_line(self, message: Message) -> bool:
-        """Take a message out of the line for places; tell whether it was there."""
-        for entry in self.line or ():
-            if entry[0] is message:
-                self.line.remove(entry)  # type: ignore[union-attr]
-                self._forget_expiry(message)
-                if not self.line:
-                    self.line = None
-                return True
-        return False
-
-    def turn_away_line(self) -> None:
-        """Refuse all who wait for a place: the gate was closed."""
-        line, self.line = self.line, None
-        for message, task in line or ():
-            self._turn_away(message, task, self.refusal(message))
-
-    def _turn_away(self, message: Message, task: Task | None, error: SpaceError) -> None:
-        """Tell a refusal to whoever waited with a message for a place."""
-        self._forget_expiry(message)
-        waiter = task or message.waiter
-        if waiter is not None:
-            message.waiter = None
-            reschedule(waiter, Error(error))
-        elif message.extra is not None and message.extra.timer is not None:
-            self.runtime.timers.refused(self, message.extra.timer)
 
     # ---- the running of messages
 
@@ -554,82 +353,12 @@ class Space:
 
     # ---- ids
 
-    def _joins(self, message: Message) -> bool:
-        """Join the earlier message of the same id, if there is one."""
-        if message.extra is None or not message.extra.identified:
-            return False
-        earlier = self.asked.get(message.id)
-        known = None if earlier is not None else self._settled(message.id)
-        if earlier is None and known is None:
-            return False
-        first = earlier or known.message  # type: ignore[union-attr]
-        if not first.same_call(message):
-            msg = f"the message id {message.id!r} was used for {first!r}; another call needs another id"
-            raise BadCall(msg, space=self.handle, message=message)
-        task = message.waiter
-        if task is not None and earlier is not None:
-            if self.gate is Gate.QUARANTINED:
-                raise self.refusal(message)  # the earlier one stays, and nobody knows for how long
-            earlier.rare().more_waiters.append(task)
-        elif task is not None and known is not None:
-            message.waiter = None
-            rejected = known.outcome is Outcome.REJECTED
-            reschedule(task, Error(_copy_of(known.result, self, message)) if rejected else Value(known.result))
-        return True
-
-    def _own_asked(self) -> dict[str, Message]:
+    def own_asked(self) -> dict[str, Message]:
         if not isinstance(self.asked, dict):
             self.asked = {}
         return self.asked
 
-    def _settled(self, message_id: str) -> Known | None:
-        """Return what is remembered of a settled id, if it is not too old."""
-        known = self.row.known.get(message_id)
-        if known is not None and self.clock.now - known.at > self.options.dedupe_window:
-            del self.row.own_known()[message_id]
-            return None
-        return known
-
-    def _note_settled(self, message: Message, outcome: Outcome, result: object) -> None:
-        """Keep a settled id with its reply for a while, or free it."""
-        if self.asked.get(message.id) is message:
-            del self._own_asked()[message.id]
-        if outcome not in (Outcome.HANDLED, Outcome.REJECTED):
-            return
-        if outcome is Outcome.REJECTED:
-            result = Rejected(getattr(result, "reason", ""), space=self.handle, message=message)
-        known = self.row.own_known()
-        known[message.id] = Known(message, outcome, result, self.clock.now)
-        while known and (len(known) > self.options.dedupe_limit or self._settled(next(iter(known))) is None):
-            if len(known) > self.options.dedupe_limit:
-                known.popitem(last=False)
-
     # ---- expiry
-
-    def _watch_expiry(self, message: Message) -> None:
-        after = message.options.expires_after
-        if after is not None and message.rare().expiry is None and message.attempts == 0:
-            alarm = self.runtime.keeper.set(message.at + after, lambda: self._expire(message))
-            message.rare().expiry = alarm
-
-    @staticmethod
-    def _forget_expiry(message: Message) -> None:
-        if message.extra is not None:
-            message.extra.forget_expiry()
-
-    def _expire(self, message: Message) -> None:
-        waiters = [task for entry, task in self.line or () if entry is message]
-        if self.leave_line(message):
-            self._turn_away(message, waiters[0], expired(message, self.handle))
-        elif message in self.mailbox:
-            self.mailbox.remove(message)
-            self.expire(message)
-            self.place_freed()
-            self.wake()
-
-    def expire(self, message: Message) -> None:
-        """End a message that was to begin earlier."""
-        self.settle(message, EXPIRED, error=expired(message, self.handle))
 
     # ---- outcomes
 
@@ -639,92 +368,3 @@ class Space:
         self.progress_at = now
         if now is not began:
             self.runtime.handling_times.note(now - began)
-
-    def settle(
-        self,
-        message: Message,
-        outcome: int,
-        *,
-        reply: object = None,
-        error: BaseException | None = None,
-        why: DiscardReason | None = None,
-    ) -> None:
-        """End a message: count its outcome, tell who waits, tell the event."""
-        self.outcomes[outcome] += 1
-        extra = message.extra
-        if extra is not None:
-            self._forget_expiry(message)
-            if extra.identified:
-                self._note_settled(message, OUTCOMES[outcome], reply if error is None else error)
-            if extra.timer is not None:
-                self.runtime.timers.ticked(self, extra.timer, message)
-            if extra.reader is not None:
-                extra.reader.close(error)
-        self._answer(message, reply, error)
-        if outcome != HANDLED:
-            self._tell(message, OUTCOMES[outcome], error, why)
-        if self.runtime.draining:
-            self.runtime.look_whether_quiet(self)
-
-    def _answer(self, message: Message, reply: object, error: BaseException | None) -> None:
-        task, message.waiter = message.waiter, None
-        if task is not None:
-            reschedule(task, Value(reply) if error is None else Error(error))
-        if message.extra is not None and message.extra.more_waiters:
-            others, message.extra.more_waiters = message.extra.more_waiters, []
-            for other in others:
-                reschedule(other, Value(reply) if error is None else Error(_copy_of(error, self, message)))
-
-    def tell_askers(self, error: BaseException) -> None:
-        """Answer all who wait for messages that stay pending."""
-        for message in self.mailbox:
-            self._answer(message, None, _copy_of(error, self, message))
-            if message.extra is not None and message.extra.reader is not None:
-                message.extra.reader.close(_copy_of(error, self, message))
-
-    def _tell(self, message: Message, outcome: Outcome, error: BaseException | None, why: DiscardReason | None) -> None:
-        cause = error.__cause__ if isinstance(error, ActorCrashed) else error
-        self.runtime.publish(MessageSettled, self, message.id, message.call, outcome, message.attempts, why, cause)
-
-    def discard(self, message: Message, why: DiscardReason) -> None:
-        """End a message by a rule that was asked for."""
-        text = f"{message!r} was discarded ({why.value})"
-        error = MessageDiscarded(text, why=why, space=self.handle, message=message)
-        self.settle(message, DISCARDED, error=error, why=why)
-
-    def give_back(self, message: Message, reason: BaseException | None = None) -> None:
-        """Return a message to whoever sent it; one that a turn sent becomes a dead letter."""
-        error = MessageReturned(
-            f"{message!r} was returned: {self.name} ended first", space=self.handle, message=message
-        )
-        error.__cause__ = reason
-        self.returned += 1
-        self.settle(message, RETURNED, error=error)
-        if reason is not None:
-            self.runtime.bury(self, message, reason)
-
-    def _discard_waiting(self) -> None:
-        waiting = list(self.mailbox)
-        self.mailbox.clear()
-        for message in waiting:
-            self.discard(message, DiscardReason.SUPERSEDED)
-        if waiting:
-            self.place_freed()
-
-
-def expired(message: Message, handle: SpaceHandle[Any]) -> MessageExpired:
-    """Return the error for a message that was to begin earlier."""
-    return MessageExpired(f"{message!r} expired before its turn began", space=handle, message=message)
-
-
-def _copy_of(error: BaseException, space: Space, message: Message) -> BaseException:
-    """Return an error for one more waiter: a traceback belongs to one task."""
-    match error:
-        case Rejected():
-            copy: BaseException = Rejected(error.reason, space=space.handle, message=message)
-        case MessageDiscarded():
-            copy = MessageDiscarded(*error.args, why=error.why, space=space.handle, message=message)
-        case _:
-            copy = type(error)(*error.args, space=space.handle, message=message)  # type: ignore[call-arg]
-    copy.__cause__ = error.__cause__
-    return copy

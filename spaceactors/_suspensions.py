@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 import trio
 from attrs import define, frozen
 
+from spaceactors import _outcomes as outcomes
 from spaceactors._errors import OutsideTurn, SuspensionClosed, SuspensionExpired
 from spaceactors._options import DiscardReason
 
@@ -178,7 +179,7 @@ class Suspensions:
         if space.asleep is not None:
             message = self._wake_up(space)
             if message is not None:
-                space.discard(message, DiscardReason.INTERRUPTED)
+                outcomes.discard(space, message, DiscardReason.INTERRUPTED)
             space.wake()
 
     def drop(self, space: Space) -> None:
@@ -186,4 +187,4 @@ class Suspensions:
         if space.asleep is not None:
             message = self._wake_up(space)
             if message is not None:
-                space.give_back(message)
+                outcomes.give_back(space, message)

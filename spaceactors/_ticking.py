@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
+from spaceactors import _door as door
 from spaceactors._errors import NotAccepted
 from spaceactors._message import new_message
 from spaceactors._space import Source
@@ -59,7 +60,7 @@ class Ticking:
             timer.alarm.cancel()
         space = self._runtime.live.get((row.kind, row.id))
         if space is not None and timer.tick is not None:
-            space.leave_line(timer.tick)
+            door.leave_line(space, timer.tick)
 
     def _arm(self, row: Row, timer: Timer) -> None:
         timer.alarm = self._runtime.keeper.set(timer.due, lambda: self._ring(row, timer))
@@ -75,7 +76,7 @@ class Ticking:
         message.rare().timer = timer
         timer.tick = message
         try:
-            space.offer(message, Source.TIMER, None, may_wait=True)
+            door.offer(space, message, Source.TIMER, None, may_wait=True)
         except NotAccepted:
             timer.tick = None
             if space.ending is not None:

@@ -15,7 +15,9 @@ import trio
 from outcome import Value
 from trio.lowlevel import Abort, checkpoint, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
+from spaceactors import _door as door
 from spaceactors import _life as life
+from spaceactors import _outcomes as outcomes
 from spaceactors._decide import Judgement, Step, judge, only_leaf
 from spaceactors._errors import ActorCrashed, Reject, Rejected, TurnTimeout
 from spaceactors._message import short
@@ -266,7 +268,7 @@ class Worker:
                     break
                 message = mailbox.popleft()
                 if space.crowded:
-                    space.place_freed()
+                    door.place_freed(space)
                 if message.extra is not None:
                     await self._turn(message)
                     continue
@@ -327,7 +329,7 @@ class Worker:
         try:
             if space.mailbox:
                 message = space.mailbox.popleft()
-                space.place_freed()
+                door.place_freed(space)
                 await self._turn(message)
                 await checkpoint()
         finally:
@@ -356,7 +358,7 @@ class Worker:
         self._end_timeout()
         if await self._commit(message):
             self.space.took(self.began)
-            self.space.settle(message, HANDLED, reply=reply)
+            outcomes.settle(self.space, message, HANDLED, reply=reply)
             self.close()
 
     async def _call(self, message: Message) -> Any:
@@ -470,14 +472,14 @@ class Worker:
             leaf = only_leaf(error)
             refused = Rejected(leaf.reason if isinstance(leaf, Reject) else leaf, space=space.handle, message=message)
             refused.__cause__ = error
-            space.settle(message, REJECTED, error=refused)
+            outcomes.settle(space, message, REJECTED, error=refused)
             self.close()
             return
         crashed = ActorCrashed(
             f"{space.name} failed at {message!r}: {short(error, 300)}", space=space.handle, message=message
         )
         crashed.__cause__ = error
-        space.settle(message, FAILED, error=crashed)
+        outcomes.settle(space, message, FAILED, error=crashed)
         self.close()
         space.runtime.bury(space, message, error)
 
@@ -508,10 +510,10 @@ class Worker:
         space = self.space
         message.attempts = max(message.attempts, 1)
         if cut in {Cut.INTERRUPTED, Cut.ABANDONED}:
-            space.discard(message, DiscardReason.INTERRUPTED)
+            outcomes.discard(space, message, DiscardReason.INTERRUPTED)
             return
         space.finished = False
-        space.give_back(message)
+        outcomes.give_back(space, message)
 
 
 async def _nothing(*_: object) -> None:

@@ -13,6 +13,7 @@ from attrs import define
 from outcome import Error
 from trio.lowlevel import reschedule
 
+from spaceactors import _door as door
 from spaceactors._errors import RuntimeClosed
 from spaceactors._memory import MemoryStore
 from spaceactors._space import Gate
@@ -51,7 +52,7 @@ def lose(hub: Hub) -> Kept:
     hub.places.turn_away(RuntimeClosed, _KILLED)
     for space in hub.live.values():
         space.gate = Gate.CLOSING
-        space.turn_away_line()
+        door.turn_away_line(space)
         space.row = Row(space.kind.name, space.id, space.row.state, space.row.version)
         pending = _take_messages(space)
         for message in pending if space.asleep is None else [*pending, space.asleep]:
@@ -105,13 +106,13 @@ def take_up(hub: Hub, kept: Kept) -> None:
         space.accepted += 1
         space.asleep = asked.message
         if asked.message.extra is not None and asked.message.extra.identified:
-            space._own_asked()[asked.message.id] = asked.message
+            space.own_asked()[asked.message.id] = asked.message
         hub.suspensions.take_up(asked, space)
     for handle, message in kept.messages:
         space = hub.space_for(handle)
         accepted_at = message.at
         _set_expiry(hub, space, message)
-        space.accept(message)
+        door.accept(space, message)
         message.at = accepted_at
 
 
@@ -120,4 +121,4 @@ def _set_expiry(hub: Hub, space: Space, message: Message) -> None:
     after = message.options.expires_after
     extra = message.extra
     if after is not None and extra is not None and extra.expiry is not None:
-        extra.expiry = hub.keeper.set(message.at + after, lambda: space._expire(message))
+        extra.expiry = hub.keeper.set(message.at + after, lambda: door.expire_waiting(space, message))

@@ -1,0 +1,271 @@
+"""The door of a space: who comes in, who waits in line for a place, who is refused, whose time runs out waiting."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from outcome import Error, Value
+from trio.lowlevel import reschedule
+
+from spaceactors import _outcomes as outcomes
+from spaceactors._decide import Admission, Overload, admit_busy, admit_from_turn, admit_full
+from spaceactors._errors import BadCall, MailboxFull, NotAccepted, SpaceBusy, SpaceError
+from spaceactors._options import DiscardReason, Outcome, Overflow
+from spaceactors._space import Gate, Source
+
+if TYPE_CHECKING:
+    from trio.lowlevel import Task
+
+    from spaceactors._message import Message
+    from spaceactors._space import Space
+
+
+_WORDS = {
+    Gate.DRAINING: "is draining: it finishes what it has, and a moment later takes messages again",
+    Gate.STOPPING: "is being stopped; a moment later it takes messages again",
+    Gate.QUARANTINED: "is quarantined, because its actor crashed too often; `await handle.revive()` starts it again",
+    Gate.CLOSING: "is in a runtime that is closing",
+}
+
+# From where `WhenBusy` concerns a message.
+_MINDING_BUSY = frozenset({Source.OUTSIDE, Source.BACKGROUND})
+
+
+def refusal(space: Space, message: Message) -> NotAccepted:
+    """Return the error for a message that meets the gate."""
+    gate = space.gate or Gate.CLOSING
+    text = f"{space.name} {_WORDS[gate]}"
+    error: NotAccepted = gate.value(text, space=space.handle, message=message)
+    return error
+
+
+def passes(space: Space, source: Source) -> bool:
+    """Tell whether the gate lets a message of this source in."""
+    return space.gate is None or (source is not Source.OUTSIDE and space.gate is Gate.CLOSING)
+
+
+def offer(space: Space, message: Message, source: Source, waiting: Task | None, *, may_wait: bool) -> bool:
+    """Accept a message, or put it in the line for a place; tell whether it is accepted (or known) already.
+
+    Args:
+        space: whose door.
+        message: the message; with an id that is known, it joins the earlier one.
+        source: where it comes from.
+        waiting: the task to wake when it gets its place (a `send`); None when its waiter waits for the answer.
+        may_wait: whether it may stand in line for a place.
+
+    Raises:
+        NotAccepted: one of its kinds; nothing is counted then.
+
+    """
+    if _joins(space, message):
+        return True
+    if not passes(space, source):
+        raise refusal(space, message)
+    admission = Admission.ACCEPT
+    if source in _MINDING_BUSY and not message.handler.plain:
+        admission = admit_busy(message.handler.when_busy, busy=space.busy)
+    if admission is Admission.BUSY:
+        msg = f"{space.name} is busy, and {message.call} is not to wait"
+        raise SpaceBusy(msg, space=space.handle, message=message)
+    if admission is Admission.LATEST:
+        _discard_waiting(space)
+    # Nobody is there to be told that a tick was refused: it waits, and drops nothing of others.
+    overflow = Overflow.WAIT if source is Source.TIMER else space.options.overflow
+    full = admit_full(overflow, waiting=len(space.mailbox), capacity=space.capacity)
+    accepted = _take(space, message, full, waiting, may_wait=may_wait)
+    space.runtime.disturb(space)
+    if admission is Admission.INTERRUPT and accepted and full is not Admission.DROP_NEWEST:
+        space.runtime.suspensions.interrupt(space)
+        for worker in space.workers:
+            worker.interrupt()
+    return accepted
+
+
+def _take(space: Space, message: Message, full: Admission, waiting: Task | None, *, may_wait: bool) -> bool:
+    match full:
+        case Admission.ACCEPT:
+            accept(space, message)
+        case Admission.DROP_OLDEST:
+            oldest = space.mailbox.popleft()
+            accept(space, message)
+            outcomes.discard(space, oldest, DiscardReason.OVERFLOW)
+        case Admission.DROP_NEWEST:
+            space.accepted += 1
+            outcomes.discard(space, message, DiscardReason.OVERFLOW)
+        case Admission.LINE_UP if may_wait:
+            if space.line is None:
+                space.line = deque()
+            space.line.append((message, waiting))
+            space.crowded = True
+            _watch_expiry(space, message)
+            return False
+        case _:
+            raise mailbox_full(space, message)
+    return True
+
+
+def mailbox_full(space: Space, message: Message) -> MailboxFull:
+    """Return the error for a message that finds no place."""
+    msg = (
+        f"the mailbox of {space.name} is full ({space.capacity} messages wait): `await handle.send(...)` waits for a"
+        " place, SpaceOptions(mailbox_capacity=..., overflow=...) changes the rule"
+    )
+    return MailboxFull(msg, space=space.handle, message=message)
+
+
+def accept(space: Space, message: Message) -> None:
+    """Give a message its place in the mailbox: from here on it is in the ledger."""
+    if not space.quick or message.handler.watched:
+        message.rare()
+    extra = message.extra
+    if extra is not None:
+        if space.lane is not None:
+            extra.number = space.runtime.next_number()
+        if extra.identified:
+            space.own_asked()[message.id] = message
+        if message.options.expires_after is not None:
+            _watch_expiry(space, message)
+    message.at = space.clock.now
+    space.take_quickly(message)
+    if space.lane is not None:
+        space.lane.line_up(space)
+
+
+def accept_from_turn(space: Space, message: Message) -> Overload:
+    """Take what a turn has sent, over capacity if need be; whatever becomes of it, it is in the ledger."""
+    verdict = admit_from_turn(waiting=len(space.mailbox), capacity=space.capacity)
+    try:
+        if _joins(space, message):
+            return Overload.ACCEPT
+    except BadCall as error:
+        outcomes.return_at_once(space, message, error)
+        return Overload.RETURN
+    if verdict is Overload.RETURN:
+        outcomes.return_at_once(space, message, mailbox_full(space, message))
+    else:
+        accept(space, message)
+    return verdict
+
+
+def admit(space: Space) -> None:
+    """Let waiting senders in, in their order, as far as there are places."""
+    line = space.line
+    while line and len(space.mailbox) < space.capacity:
+        _let_in(space, *line.popleft())
+    if not line:
+        space.line = None
+
+
+def _let_in(space: Space, message: Message, task: Task | None) -> None:
+    """Give a waiting sender the place that came free; its id may have become known while it waited."""
+    try:
+        if _joins(space, message):
+            outcomes.forget_expiry(message)
+        else:
+            accept(space, message)
+    except BadCall as error:
+        turn_away(space, message, task, error)
+    else:
+        if task is not None:
+            reschedule(task)
+
+
+def place_freed(space: Space) -> None:
+    """Act on a place that became free: let senders in, let held senders go on."""
+    if space.line is not None:
+        admit(space)
+    if space.holds and len(space.mailbox) <= space.capacity:
+        release_senders(space)
+    space.crowded = bool(space.line or space.holds)
+
+
+def release_senders(space: Space) -> None:
+    """Let the spaces that wait for this one to be within capacity begin their next turns."""
+    holds, space.holds = space.holds, ()
+    for sender in holds:
+        if space in sender.held_by:
+            sender.held_by = tuple(one for one in sender.held_by if one is not space)
+            sender.wake()
+
+
+def leave_line(space: Space, message: Message) -> bool:
+    """Take a message out of the line for places; tell whether it was there."""
+    for entry in space.line or ():
+        if entry[0] is message:
+            space.line.remove(entry)  # type: ignore[union-attr]
+            outcomes.forget_expiry(message)
+            if not space.line:
+                space.line = None
+            return True
+    return False
+
+
+def turn_away_line(space: Space) -> None:
+    """Refuse all who wait for a place: the gate was closed."""
+    line, space.line = space.line, None
+    for message, task in line or ():
+        turn_away(space, message, task, refusal(space, message))
+
+
+def turn_away(space: Space, message: Message, task: Task | None, error: SpaceError) -> None:
+    """Tell a refusal to whoever waited with a message for a place."""
+    outcomes.forget_expiry(message)
+    waiter = task or message.waiter
+    if waiter is not None:
+        message.waiter = None
+        reschedule(waiter, Error(error))
+    elif message.extra is not None and message.extra.timer is not None:
+        space.runtime.timers.refused(space, message.extra.timer)
+
+
+def _joins(space: Space, message: Message) -> bool:
+    """Join the earlier message of the same id, if there is one."""
+    if message.extra is None or not message.extra.identified:
+        return False
+    earlier = space.asked.get(message.id)
+    known = None if earlier is not None else outcomes.find_settled(space, message.id)
+    if earlier is None and known is None:
+        return False
+    first = earlier or known.message  # type: ignore[union-attr]
+    if not first.same_call(message):
+        msg = f"the message id {message.id!r} was used for {first!r}; another call needs another id"
+        raise BadCall(msg, space=space.handle, message=message)
+    task = message.waiter
+    if task is not None and earlier is not None:
+        if space.gate is Gate.QUARANTINED:
+            raise refusal(space, message)  # the earlier one stays, and nobody knows for how long
+        earlier.rare().more_waiters.append(task)
+    elif task is not None and known is not None:
+        message.waiter = None
+        rejected = known.outcome is Outcome.REJECTED
+        reschedule(task, Error(outcomes.copy_of(known.result, space, message)) if rejected else Value(known.result))
+    return True
+
+
+def _discard_waiting(space: Space) -> None:
+    waiting = list(space.mailbox)
+    space.mailbox.clear()
+    for message in waiting:
+        outcomes.discard(space, message, DiscardReason.SUPERSEDED)
+    if waiting:
+        place_freed(space)
+
+
+def _watch_expiry(space: Space, message: Message) -> None:
+    after = message.options.expires_after
+    if after is not None and message.rare().expiry is None and message.attempts == 0:
+        alarm = space.runtime.keeper.set(message.at + after, lambda: expire_waiting(space, message))
+        message.rare().expiry = alarm
+
+
+def expire_waiting(space: Space, message: Message) -> None:
+    waiters = [task for entry, task in space.line or () if entry is message]
+    if leave_line(space, message):
+        turn_away(space, message, waiters[0], outcomes.expired(message, space.handle))
+    elif message in space.mailbox:
+        space.mailbox.remove(message)
+        outcomes.expire(space, message)
+        place_freed(space)
+        space.wake()

@@ -68,7 +68,7 @@ class VirtualRuntime(Runtime[A_co]):
 
         Args:
             point: `before_accept` (a call through a handle is refused at the door), `before_commit` (what the
-                turn of a message did cannot be kept: nothing of it is), `before_update`, `before_delete`.
+                turn of a message did cannot be kept: nothing of it is), `before_delete`.
             error: what is raised; an `InjectedFault` by default.
             times: how often.
 

@@ -15,8 +15,20 @@ from pathlib import Path
 import pytest
 import trio
 
-from spaceactors import Actor, ActorCrashed, BadCall, Emitted, Reject, Rejected, RuntimeClosed, WhenAbandoned, handler
+from spaceactors import (
+    Actor,
+    ActorCrashed,
+    BadCall,
+    Emitted,
+    Reject,
+    Rejected,
+    RuntimeClosed,
+    WhenAbandoned,
+    handler,
+    open_runtime,
+)
 from spaceactors.bridge import open_bridge
+from spaceactors.bridge._engine import Engine
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(20)
@@ -133,6 +145,11 @@ def test_a_timeout_ends_the_wait_and_abandons_the_turn() -> None:
         assert world.ended.wait(10)
 
 
+def test_a_timeout_stays_when_other_options_come() -> None:
+    with open_bridge(Clerk, deps=World()) as bridge, pytest.raises(TimeoutError):
+        bridge.space("a").with_options(timeout=0.01).with_options(message_id="m").ask(Clerk.hang)
+
+
 def test_options_go_with_the_call() -> None:
     with open_bridge(Clerk, deps=World()) as bridge:
         alice = bridge.space("a").with_options(message_id="m", timeout=10)
@@ -199,6 +216,22 @@ def test_a_call_that_waits_at_the_end_is_answered() -> None:
             waiting.result(10)
 
 
+def test_nothing_that_is_on_its_way_at_the_end_hangs() -> None:
+    with open_bridge(Clerk, deps=World()) as bridge:
+        on_its_way = bridge._engine.submit(trio.sleep_forever)
+    with pytest.raises(RuntimeClosed):
+        on_its_way.future.result(10)
+
+
+def test_an_end_that_is_wanted_before_the_beginning_comes() -> None:
+    engine = Engine(open_runtime(Clerk, deps=World()))
+    engine.leave(cut=True)
+    engine.start()
+    engine.ended.result(10)
+    with pytest.raises(RuntimeClosed):
+        engine.opened.result(10)
+
+
 def test_several_kinds_are_told_apart() -> None:
     with open_bridge(Clerk, Greeter, deps=World()) as bridge:
         assert bridge.space("a", Greeter).ask(Greeter.greet, "ann") == "hello ann"
@@ -259,7 +292,7 @@ def test_a_bridge_is_entered_once() -> None:
     bridge = open_bridge(Clerk, deps=World())
     with bridge:
         pass
-    with pytest.raises(RuntimeError, match="once"):
+    with pytest.raises(RuntimeError, match="open_bridge"):
         bridge.__enter__()
 
 
@@ -271,7 +304,7 @@ def test_why_the_runtime_ended_by_itself_comes_out_of_the_block() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_ctrl_c_ends_the_wait_the_call_and_the_bridge() -> None:
+def test_ctrl_c_ends_the_wait_and_the_call_and_no_more() -> None:
     world = World()
 
     def interrupt() -> None:
@@ -281,11 +314,12 @@ def test_ctrl_c_ends_the_wait_the_call_and_the_bridge() -> None:
     main = threading.main_thread()
     interrupter = threading.Thread(target=interrupt)
     interrupter.start()
-    with pytest.raises(KeyboardInterrupt), open_bridge(Clerk, deps=world) as bridge:
-        bridge.space("a").ask(Clerk.hang)
+    with open_bridge(Clerk, deps=world) as bridge:
+        with pytest.raises(KeyboardInterrupt):
+            bridge.space("a").ask(Clerk.hang)
+        assert world.ended.wait(10)
+        assert bridge.space("a").ask(Clerk.say, "x") == "X"
     interrupter.join()
-    assert world.ended.is_set()
-    assert bridge.report is not None
 
 
 # ---- asyncio

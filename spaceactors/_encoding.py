@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from spaceactors._errors import BadCall
 from spaceactors._handle import SpaceHandle
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 def _as_plain(value: object) -> object:
     """Say how a value is written that MessagePack does not know."""
     if isinstance(value, SpaceHandle):
-        handle: SpaceHandle[Any] = value
-        return handle.key
+        return cast("SpaceHandle[Any]", value).key
     msg = f"a {type(value).__name__} cannot be written"
     raise TypeError(msg)
 

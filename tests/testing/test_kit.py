@@ -306,7 +306,7 @@ async def test_a_fault_must_come_at_least_once() -> None:
 # ---- the death of the process
 
 
-async def test_D1_after_a_kill_the_state_and_the_history_are_there_and_scratch_is_gone() -> None:
+async def test_after_a_kill_the_state_and_the_history_are_there_and_scratch_is_gone() -> None:
     async with open_test_runtime(Diary, deps=World()) as runtime:
         diary = runtime.space("d")
         assert [await diary.ask(Diary.write, text) for text in "ab"] == [1, 2]
@@ -315,7 +315,7 @@ async def test_D1_after_a_kill_the_state_and_the_history_are_there_and_scratch_i
         assert await diary.ask(Diary.write, "c") == 1
 
 
-async def test_D1_what_was_accepted_runs_in_its_order_and_being_killed_is_no_try() -> None:
+async def test_what_was_accepted_runs_in_its_order_and_being_killed_is_no_try() -> None:
     world = World()
     async with open_test_runtime(Diary, deps=world) as runtime:
         diary = runtime.space("d")

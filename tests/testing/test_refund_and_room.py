@@ -82,7 +82,7 @@ async def test_a_small_refund_needs_nobody() -> None:
         assert await claim.state() == Claim("receipt of 77")
 
 
-async def test_D1_D4_H1_money_moves_once_though_the_process_dies_and_the_commit_fails() -> None:
+async def test_money_moves_once_though_the_process_dies_and_the_commit_fails() -> None:
     bank = Bank(20_000)
     async with open_test_runtime(Refunds, deps=bank, store=MemoryStore(check_encoding=True)) as runtime:
         claim = runtime.space("77").with_options(message_id="m")

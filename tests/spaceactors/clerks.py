@@ -37,6 +37,13 @@ class Clerk(Actor[tuple[str, ...]]):
         return what.upper()
 
     @handler
+    async def jot(self, what: str) -> str:
+        """Takes just what it is given: the call for which the runtime has its quick ways."""
+        self.diary.append(what)
+        self.state = (*self.state, what)
+        return self.message.id
+
+    @handler
     async def crash(self, what: str = "crash", seconds: float = 0.0) -> None:
         self.diary.append(what)
         self.state = (*self.state, what)

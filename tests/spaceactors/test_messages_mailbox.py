@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -14,6 +16,7 @@ from spaceactors import (
     Outcome,
     Overflow,
     RuntimeConfig,
+    SpaceDraining,
     SpaceStatus,
     SpaceStopped,
 )
@@ -74,6 +77,78 @@ async def test_M2_a_mailbox_takes_exactly_its_capacity_beside_the_running_turn(c
             space.send_nowait(Clerk.note, "one too many")
         assert (await space.info()).depth == capacity
         assert await office.ledger() == {"pending": capacity + 1}
+
+
+@pytest.mark.parametrize("verb", ["send", "ask", "send_nowait"])
+@pytest.mark.parametrize("capacity", [1, 3])
+async def test_M2_an_ordinary_call_through_a_handle_in_use_keeps_to_the_capacity_too(verb, capacity):
+    """Such calls have a quick way in."""
+    async with open_office(mailbox_capacity=capacity) as office:
+        space = office.space()
+        await space.ask(Clerk.jot, "warm")
+        await office.begin(space, Clerk.note, "run", 10.0)
+        for number in range(capacity):
+            await space.send(Clerk.jot, str(number))
+        with trio.move_on_after(1) as scope, pytest.raises(MailboxFull) if verb == "send_nowait" else nullcontext():
+            if verb == "send_nowait":
+                space.send_nowait(Clerk.jot, "one too many")
+            else:
+                await getattr(space, verb)(Clerk.jot, "one too many")
+        assert scope.cancelled_caught == (verb != "send_nowait")
+        assert await office.ledger() == {"handled": 1, "pending": capacity + 1}
+        await trio.sleep(10)
+        assert "one too many" not in office.diary
+
+
+@pytest.mark.parametrize("overflow", [Overflow.REFUSE, Overflow.DROP_OLDEST, Overflow.DROP_NEWEST])
+async def test_M7_an_ordinary_call_through_a_handle_in_use_meets_the_overflow_rule(overflow):
+    async with open_office(mailbox_capacity=1, overflow=overflow) as office:
+        space = office.space()
+        await space.ask(Clerk.jot, "warm")
+        await office.begin(space, Clerk.note, "run", 10.0)
+        await space.send(Clerk.jot, "1")
+        with pytest.raises(MailboxFull) if overflow is Overflow.REFUSE else nullcontext():
+            await space.send(Clerk.jot, "2")
+        await trio.sleep(11)
+        last = "2" if overflow is Overflow.DROP_OLDEST else "1"
+        assert office.diary == ["warm", "run", last]
+
+
+async def test_M1_the_ids_that_sends_return_are_those_that_the_handlers_see_and_all_differ():
+    async with open_office(idle_timeout=1.0) as office:
+        space = office.space()
+        seen = []
+        for _ in range(3):  # activations
+            for _ in range(5):
+                seen += [await space.ask(Clerk.jot, "x")]
+            await trio.sleep(5)
+        for space in (office.space("a"), office.space("b")):
+            sent = [await space.send(Clerk.jot, "x"), space.send_nowait(Clerk.jot, "x")]
+            sent += [await space.send(Clerk.note, "x")]
+            assert await space.ask(Clerk.jot, "x") not in sent
+            seen += sent
+        assert len(set(seen)) == len(seen) == 21
+
+
+@pytest.mark.parametrize("verb", ["stop", "drain", "kill"])
+async def test_M10_an_ordinary_call_through_a_handle_in_use_is_refused_while_the_space_ends(verb):
+    async with open_office() as office:
+        space = office.space()
+        await space.ask(Clerk.jot, "warm")
+        await office.begin(space, Clerk.note, "run", 5.0)
+        office.nursery.start_soon(getattr(space, verb))
+        if verb == "kill":
+            await trio.lowlevel.checkpoint()
+        else:
+            await office.settled()
+            for call in (space.send, space.ask):
+                with pytest.raises((SpaceStopped, SpaceDraining)):
+                    await call(Clerk.jot, "no")
+            with pytest.raises((SpaceStopped, SpaceDraining)):
+                space.send_nowait(Clerk.jot, "no")
+        await trio.sleep(6)
+        await space.ask(Clerk.jot, "again")
+        assert office.diary == ["warm", "run", "again"]
 
 
 async def test_M2_a_place_is_free_as_soon_as_the_next_turn_begins():

@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from spaceactors import (
+    Actor,
     ActorCrashed,
     BadCall,
     DiscardReason,
@@ -27,6 +28,7 @@ from spaceactors import (
     RuntimeConfig,
     SpaceBusy,
     SpaceDraining,
+    SpaceOptions,
     SpaceQuarantined,
     SpaceStatus,
     SpaceStopped,
@@ -34,9 +36,11 @@ from spaceactors import (
     TurnTimeout,
     WhenAbandoned,
     WhenBusy,
+    WorkFailed,
+    handler,
     open_runtime,
 )
-from tests.spaceactors.clerks import Boom, Clerk, clerk, open_office
+from tests.spaceactors.clerks import Boom, Clerk, open_office
 
 
 async def in_line(office, *, seconds=10.0, **options):
@@ -196,6 +200,14 @@ async def test_M17_a_waiting_message_expires_at_its_moment_frees_its_place_and_t
         assert await office.ledger() == {"expired": 1, "pending": 2}
 
 
+async def test_M17_who_is_in_line_gets_the_place_of_a_message_that_expires():
+    async with open_office(mailbox_capacity=1) as office:
+        await waiting(office, expires_after=3.0)
+        await office.space().send(Clerk.note, "y")
+        assert trio.current_time() == 3.0
+        assert await office.ledger() == {"expired": 1, "pending": 2}
+
+
 async def test_M17_a_running_turn_does_not_expire():
     async with open_office() as office:
         assert await office.space().with_options(expires_after=1.0).ask(Clerk.note, "x", 5.0) == "X"
@@ -219,8 +231,6 @@ async def test_M17_a_suspended_turn_does_not_expire():
 
 async def test_M17_a_message_that_was_over_while_a_handler_blocked_the_loop_expires():
     """Nobody could look at the clock in between, but its turn must not begin."""
-    from spaceactors import Actor, handler
-
     clock = trio.lowlevel.current_clock()
     assert isinstance(clock, MockClock)
     diary = []
@@ -405,8 +415,6 @@ async def test_A1_a_turn_timeout_is_a_crash_with_the_timeout_as_cause():
 
 
 async def test_A1_a_resumed_turn_that_crashes_fails_like_any_other():
-    from spaceactors import Actor, SpaceOptions, handler
-
     class Asks(Actor):
         options = SpaceOptions(backoff=None)
 
@@ -435,17 +443,26 @@ async def test_A1_a_resumed_turn_that_crashes_fails_like_any_other():
 # ---- a lost version
 
 
-async def test_O4_a_turn_that_lost_the_version_runs_again_and_no_attempt_is_counted():
+@pytest.mark.parametrize("options", [{}, {"message_id": "m"}])
+async def test_D2_a_turn_that_lost_the_version_runs_again_and_no_attempt_is_counted(options):
     store = MemoryStore()
-    diary = []
-    async with open_runtime(clerk(), deps=diary, store=store) as runtime, trio.open_nursery() as nursery:
+    tries = []
+
+    class Slow(Actor[tuple[str, ...]]):
+        @handler
+        async def work(self, what: str) -> None:
+            tries.append(self.message.attempt)
+            await trio.sleep(5)
+            self.state = (*self.state, what)
+
+    async with open_runtime(Slow, store=store) as runtime, trio.open_nursery() as nursery:
         space = runtime.space("a")
-        nursery.start_soon(space.ask, Clerk.note, "x", 5.0)
+        nursery.start_soon(space.with_options(**options).ask, Slow.work, "x")
         await trio.sleep(1)
         await store.update(space, lambda state: (*state, "outside"))
         await trio.sleep(10)
         assert await space.state() == ("outside", "x")
-        assert diary == ["x", "x"]
+        assert tries == [1, 1]
         assert (await runtime.snapshot()).ledger.outcomes[Outcome.HANDLED] == 1
 
 
@@ -594,7 +611,6 @@ async def test_S24_delete_discards_what_waits_and_says_why():
 @pytest.mark.parametrize("verb", ["kill", "interrupt", "abandon"])
 async def test_S18_a_turn_that_raises_on_its_way_out_of_a_cancellation_ends_as_the_cancellation_says(verb):
     """What its clean-up raises is told in an event; it is no crash."""
-    from spaceactors import Actor, SpaceOptions, WorkFailed, handler
 
     class Clumsy(Actor):
         options = SpaceOptions(
@@ -700,8 +716,6 @@ async def test_O1_each_end_but_handled_is_one_event(outcome, act):
 
 
 async def test_T3_a_tick_waits_for_its_place_on_a_full_mailbox_and_other_timers_go_on():
-    from spaceactors import Actor, SpaceOptions, handler
-
     ticks = []
 
     class Ticking(Actor):

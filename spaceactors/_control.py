@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import trio
 
+from spaceactors import _asking as asking
 from spaceactors import _life as life
 from spaceactors._decide import Ending
 from spaceactors._turn import here
@@ -69,7 +70,7 @@ class Control:
         in_turn = place is not None and place.in_turn()
         if place is not None and in_turn and place.space is not space:
             worker = place.space.worker_of(place)
-            async with self._handle.waiting(worker, space, None):
+            async with asking.waiting(self._handle, worker, space, None):
                 life.begin_end(space, ending)
                 await self._wait_over(space)
             return self._report(space)

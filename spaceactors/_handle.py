@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from hashlib import blake2b
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVarTuple, final, overload
 
 from attrs import evolve
 from trio.lowlevel import (
-    Abort,
     checkpoint,
     checkpoint_if_cancelled,
     current_task,
     enable_ki_protection,
     reschedule,
-    wait_task_rescheduled,
 )
 from typing_extensions import TypeVar
 
+from spaceactors import _asking as asking
 from spaceactors import _door as door
 from spaceactors._control import Control
-from spaceactors._errors import AskCycle, BadCall
+from spaceactors._errors import BadCall
 from spaceactors._feed import Emitted, Gap  # noqa: TC001 (the alias `Feed` names them)
 from spaceactors._history import CommittedHistory, HistoryReader
-from spaceactors._lane import look_at_lanes
 from spaceactors._message import Message, MessageOptions, new_message
 from spaceactors._space import Source
-from spaceactors._stream import Reader
 from spaceactors._turn import here
-from spaceactors._waits import Wait, needed, ring
 from supervisors import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from trio.lowlevel import Task
@@ -45,7 +39,6 @@ if TYPE_CHECKING:
     from spaceactors._space import Space
     from spaceactors._store import Row
     from spaceactors._turn import Place
-    from spaceactors._worker import Worker
     from supervisors import DrainReport
 
 S = TypeVar("S", default=None)
@@ -198,10 +191,10 @@ class SpaceHandle(Generic[A_co]):
         message = self._message(method, args, kwargs, None)
         place = here.get()
         if place is not None and place.in_turn():
-            return self._post(place, message)
+            return asking.post(self, place, message)
         task = current_task()
         if not self._offer(message, task, place, may_wait=True):
-            await self._wait_for_place(message, task)
+            await asking.wait_for_place(self, message, task)
         return message.id
 
     @overload
@@ -239,7 +232,7 @@ class SpaceHandle(Generic[A_co]):
         message = self._message(method, args, kwargs, None)
         place = here.get()
         if place is not None and place.in_turn():
-            return self._post(place, message)
+            return asking.post(self, place, message)
         self._offer(message, None, place, may_wait=False)
         return message.id
 
@@ -264,25 +257,6 @@ class SpaceHandle(Generic[A_co]):
             reschedule(space.parked.pop())
         return message_id
 
-    def _post(self, place: Place, message: Message) -> str:
-        """Put a message of a turn into what leaves with its commit."""
-        sender = place.space
-        if sender.runtime is not self._runtime:
-            msg = f"{self!r} belongs to another runtime: nothing of a turn can leave with its commit to there"
-            raise BadCall(msg, space=self, message=message)
-        extra = message.rare()
-        extra.sender = sender.handle
-        worker = sender.worker_of(place)
-        self._inherit(message, worker)
-        worker.record.outbox.append((self, message))
-        return message.id
-
-    @staticmethod
-    def _inherit(message: Message, worker: Worker) -> None:
-        current = worker.message
-        if current is not None and current.correlation_id is not None and message.correlation_id is None:
-            message.options = evolve(message.options, correlation_id=current.correlation_id)
-
     # ---- ask
 
     @overload
@@ -303,109 +277,16 @@ class SpaceHandle(Generic[A_co]):
         task = current_task()
         message = self._quick_message(method, args, task) if not kwargs and here.get() is None else None
         if message is not None:
-            return await self._answer(message, task)
+            return await asking.wait_for_answer(self, message, task)
         message = self._message(method, args, kwargs, task)
         if message.handler.streams:
             msg = f"{message.call} streams its answer: use `async with handle.stream(...)`, or send it"
             raise BadCall(msg, space=self, message=message)
         place = here.get()
         if place is not None and place.in_turn():
-            return await self._ask_in_turn(place, message, task)
+            return await asking.ask_in_turn(self, place, message, task)
         self._offer(message, None, place, may_wait=True)
-        return await self._answer(message, task)
-
-    async def _ask_in_turn(self, place: Place, message: Message, task: Task) -> Any:
-        """Ask from a turn: under an id that a second try repeats, and never into a ring."""
-        space = place.space
-        worker = space.worker_of(place)
-        self._check_runtime(space, message)
-        message.rare().sender = space.handle
-        self._inherit(message, worker)
-        self._give_question_id(worker, message)
-        target = self.runtime.space_waited_for(self)
-        async with self.waiting(worker, target, message):
-            door.offer(target, message, Source.INSIDE, None, may_wait=True)
-            return await self._answer(message, task)
-
-    def _check_runtime(self, space: Space, message: Message) -> None:
-        if space.runtime is not self._runtime:
-            msg = f"{self!r} belongs to another runtime: ask it from outside turns"
-            raise BadCall(msg, space=self, message=message)
-
-    def _give_question_id(self, worker: Worker, message: Message) -> None:
-        current = worker.message
-        if current is None or message.options.message_id is not None:
-            return
-        call = f"{self._kind_name}/{self._id}/{message.call}{message.args!r}{sorted(message.kwargs.items())!r}"
-        asked = worker.record.asked
-        number = asked[call] = asked.get(call, 0) + 1
-        digest = blake2b(f"{current.id}|{call}|{number}".encode(), digest_size=12).hexdigest()
-        message.options = evolve(message.options, message_id=f"ask-{digest}")
-        message.rare().identified = True
-
-    @asynccontextmanager
-    async def waiting(self, worker: Worker, target: Space, message: Message | None) -> AsyncGenerator[None]:
-        """Have an open turn wait for `target`: refused if that would wait for the turn itself; its lane is lent."""
-        self.refuse_ring(worker, target, message)
-        wait = Wait(target, message)
-        worker.waits.append(wait)
-        lane = worker.space.lane
-        if lane is not None:
-            lane.lend(worker)
-        if self.runtime.has_lanes:
-            look_at_lanes(needed(worker))
-        try:
-            yield
-        finally:
-            worker.waits.remove(wait)
-            if lane is not None:
-                await lane.resume(worker)
-
-    def refuse_ring(self, worker: Worker, target: Space, message: Message | None) -> None:
-        """Raise `AskCycle` where a wait would close a ring; one that only holds a sender back is let go instead."""
-        path = ring(target, worker)
-        while path is not None:
-            held = next((one for one in path if one.held_by), None)
-            if held is None:
-                names = " → ".join(one.name for one in (worker.space, *path))
-                msg = f"waiting here would wait for ever: {names}"
-                raise AskCycle(msg, space=self, message=message)
-            held.held_by = ()
-            held.wake()
-            path = ring(target, worker)
-
-    async def _answer(self, message: Message, task: Task) -> Any:
-        def abort(_: object) -> Abort:
-            if message.waiter is None:
-                return Abort.FAILED  # the call was answered at the door, before it began to wait
-            self._leave(message, task)
-            return Abort.SUCCEEDED
-
-        return await wait_task_rescheduled(abort)
-
-    async def _wait_for_place(self, message: Message, task: Task) -> None:
-        def abort(_: object) -> Abort:
-            self._leave(message, task)
-            return Abort.SUCCEEDED
-
-        await wait_task_rescheduled(abort)
-
-    def _leave(self, message: Message, task: Task) -> None:
-        """Take back what waits for a place, and the wish for an answer."""
-        if message.waiter is task:
-            message.waiter = None
-        runtime = self.runtime
-        if runtime.places.leave_line(self, message):
-            return
-        space = runtime.live.get(self.key)
-        if space is None or door.leave_line(space, message):
-            return
-        if message.extra is not None and message.extra.identified:
-            first = space.asked.get(message.id)
-            if first is not None and first.extra is not None and task in first.extra.more_waiters:
-                first.extra.more_waiters.remove(task)
-        for worker in space.workers:
-            worker.abandon(message)
+        return await asking.wait_for_answer(self, message, task)
 
     # ---- stream
 
@@ -417,52 +298,7 @@ class SpaceHandle(Generic[A_co]):
         Entering waits until the message is accepted. The turn goes at the reader's pace; leaving the block early is as
         `WhenAbandoned` says. What an `ask` raises comes out of the iteration.
         """
-        return self._stream(method, args, kwargs)
-
-    @asynccontextmanager
-    async def _stream(
-        self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> AsyncGenerator[AsyncIterator[Any]]:
-        await checkpoint_if_cancelled()
-        message = self._message(method, args, kwargs, None)
-        if not message.handler.streams:
-            msg = f"{message.call} gives one answer: use `await handle.ask(...)`"
-            raise BadCall(msg, space=self, message=message)
-        if message.options.message_id is not None:
-            msg = "a stream takes no message_id: its items cannot be given twice"
-            raise BadCall(msg, space=self, message=message)
-        reader = message.rare().reader = Reader(lambda: self._abandon(message))
-        place = here.get()
-        try:
-            if place is not None and place.in_turn():
-                async with self._streaming_in_turn(place, message):
-                    yield reader
-                return
-            task = current_task()
-            if not self._offer(message, task, place, may_wait=True):
-                await self._wait_for_place(message, task)
-            yield reader
-        finally:
-            reader.leave()
-
-    @asynccontextmanager
-    async def _streaming_in_turn(self, place: Place, message: Message) -> AsyncGenerator[None]:
-        space = place.space
-        self._check_runtime(space, message)
-        message.rare().sender = space.handle
-        worker = space.worker_of(place)
-        self._inherit(message, worker)
-        target = self.runtime.space_waited_for(self)
-        async with self.waiting(worker, target, message):
-            task = current_task()
-            if not door.offer(target, message, Source.INSIDE, task, may_wait=True):
-                await self._wait_for_place(message, task)
-            yield
-
-    def _abandon(self, message: Message) -> None:
-        space = self.runtime.live.get(self.key)
-        for worker in space.workers if space is not None else ():
-            worker.abandon(message)
+        return asking.stream(self, method, args, kwargs)
 
     # ---- the way in
 

@@ -18,14 +18,12 @@ from trio.lowlevel import Abort, checkpoint, current_task, enable_ki_protection,
 from spaceactors import _door as door
 from spaceactors import _life as life
 from spaceactors import _outcomes as outcomes
-from spaceactors._decide import Judgement, Step, judge, only_leaf
-from spaceactors._errors import ActorCrashed, Reject, Rejected, TurnTimeout
-from spaceactors._message import short
-from spaceactors._options import DiscardReason, WhenAbandoned, WhenInterrupted
+from spaceactors import _verdict as verdict
+from spaceactors._decide import Step
+from spaceactors._options import WhenAbandoned, WhenInterrupted
 from spaceactors._settle import commit
-from spaceactors._space import FAILED, HANDLED, REJECTED
+from spaceactors._space import HANDLED
 from spaceactors._store import VersionLost
-from spaceactors._suspensions import Suspended
 from spaceactors._turn import Cut, TurnRecord, descends, here
 from spaceactors._waits import Wait, reading
 
@@ -241,7 +239,7 @@ class Worker:
         except BaseException as raised:
             error = raised
         if self.open:
-            self._cut_off(error)
+            verdict.cut_off(self, error)
         elif error is not None:
             raise error
         self.cut = None
@@ -285,7 +283,7 @@ class Worker:
                 try:
                     reply = await call(*message.args)
                 except Exception as error:
-                    self._failed(message, error)
+                    verdict.failed(self, message, error)
                     continue
                 if self.touched:
                     self.began = began
@@ -348,7 +346,7 @@ class Worker:
         try:
             reply = await self._call(message)
         except Exception as error:
-            self._failed(message, error)
+            verdict.failed(self, message, error)
             return
         await self._finish(message, reply)
 
@@ -409,10 +407,10 @@ class Worker:
         try:
             await commit(self, message)
         except VersionLost:
-            self._again(message, counted=False)
+            verdict.again(self, message, counted=False)
             return False
         except Exception as error:
-            self._failed(message, error)
+            verdict.failed(self, message, error)
             return False
         return True
 
@@ -436,90 +434,6 @@ class Worker:
         if self.cut is not None:
             space.attention = True
 
-    def _again(self, message: Message | None, *, counted: bool) -> None:
-        """Put the message back in its place for another try."""
-        if message is not None:
-            message.attempts = max(message.attempts - (not counted), 0)
-            message.rare()  # tried again: no longer an ordinary message, whose tries are not counted
-            self.space.put_back(message)
-        self.close()
-        self.space.attention = True
-
-    def _failed(self, message: Message | None, error: BaseException) -> None:
-        """Decide how a turn ends that raised."""
-        space = self.space
-        if message is None:
-            self.close()
-            life.failed(space, error, None)
-            return
-        if self.cut is not None:
-            self._cut_off(error)  # raised on the way out: the cancellation stands
-            return
-        attempts = message.attempts = max(message.attempts, 1)
-        most = attempts if _streamed(message) else message.handler.max_attempts
-        verdict = judge(error, message.handler.throws, attempts=attempts, most=most)
-        if verdict.again:
-            life.told_retry(space, message, error)
-            self._again(message, counted=True)
-        else:
-            self._settle_failed(message, error, rejected=verdict is Judgement.REJECTED)
-        if verdict.crash:
-            life.failed(space, error, message)
-
-    def _settle_failed(self, message: Message, error: BaseException, *, rejected: bool) -> None:
-        space = self.space
-        if rejected:
-            leaf = only_leaf(error)
-            refused = Rejected(leaf.reason if isinstance(leaf, Reject) else leaf, space=space.handle, message=message)
-            refused.__cause__ = error
-            outcomes.settle(space, message, REJECTED, error=refused)
-            self.close()
-            return
-        crashed = ActorCrashed(
-            f"{space.name} failed at {message!r}: {short(error, 300)}", space=space.handle, message=message
-        )
-        crashed.__cause__ = error
-        outcomes.settle(space, message, FAILED, error=crashed)
-        self.close()
-        space.runtime.bury(space, message, error)
-
-    def _cut_off(self, error: BaseException | None) -> None:
-        """End a turn that was cancelled; what it raised on its way out is told, or is a reason to end everything."""
-        space, message, cut = self.space, self.message, self.cut
-        leaf = None if error is None else only_leaf(error)
-        if isinstance(leaf, Suspended) and message is not None:
-            space.runtime.suspensions.suspended(message, leaf.asked)
-            self.close()
-            return
-        fatal = error is not None and not isinstance(error, Exception)
-        if cut is None and not fatal:
-            timeout = TurnTimeout(f"{space.name}: the turn took longer than it may")
-            timeout.__cause__ = error
-            self._failed(message, timeout)
-            return
-        self.close()
-        space.attention = True
-        if message is not None:
-            self._settle_cut(message, cut)
-        if fatal and error is not None:
-            raise error
-        if error is not None:
-            life.told_failure(space, error)
-
-    def _settle_cut(self, message: Message, cut: Cut | None) -> None:
-        space = self.space
-        message.attempts = max(message.attempts, 1)
-        if cut in {Cut.INTERRUPTED, Cut.ABANDONED}:
-            outcomes.discard(space, message, DiscardReason.INTERRUPTED)
-            return
-        space.finished = False
-        outcomes.give_back(space, message)
-
 
 async def _nothing(*_: object) -> None:
     """Stand where no call has been made yet."""
-
-
-def _streamed(message: Message) -> bool:
-    """Tell whether items of a stream were handed over already: then there is no second try."""
-    return message.extra is not None and message.extra.reader is not None and message.extra.reader.started

@@ -1,0 +1,108 @@
+"""How a turn ends that did not end well: tried again, rejected, failed, cut off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spaceactors import _life as life
+from spaceactors import _outcomes as outcomes
+from spaceactors._decide import Judgement, judge, only_leaf
+from spaceactors._errors import ActorCrashed, Reject, Rejected, TurnTimeout
+from spaceactors._message import short
+from spaceactors._options import DiscardReason
+from spaceactors._space import FAILED, REJECTED
+from spaceactors._suspensions import Suspended
+from spaceactors._turn import Cut
+
+if TYPE_CHECKING:
+    from spaceactors._message import Message
+    from spaceactors._worker import Worker
+
+
+def failed(worker: Worker, message: Message | None, error: BaseException) -> None:
+    """Decide how a turn ends that raised."""
+    space = worker.space
+    if message is None:
+        worker.close()
+        life.failed(space, error, None)
+        return
+    if worker.cut is not None:
+        cut_off(worker, error)  # raised on the way out: the cancellation stands
+        return
+    attempts = message.attempts = max(message.attempts, 1)
+    most = attempts if _streamed(message) else message.handler.max_attempts
+    verdict = judge(error, message.handler.throws, attempts=attempts, most=most)
+    if verdict.again:
+        life.told_retry(space, message, error)
+        again(worker, message, counted=True)
+    else:
+        _settle_failed(worker, message, error, rejected=verdict is Judgement.REJECTED)
+    if verdict.crash:
+        life.failed(space, error, message)
+
+
+def again(worker: Worker, message: Message | None, *, counted: bool) -> None:
+    """Put the message back in its place for another try."""
+    if message is not None:
+        message.attempts = max(message.attempts - (not counted), 0)
+        message.rare()  # tried again: no longer an ordinary message, whose tries are not counted
+        worker.space.put_back(message)
+    worker.close()
+    worker.space.attention = True
+
+
+def _settle_failed(worker: Worker, message: Message, error: BaseException, *, rejected: bool) -> None:
+    space = worker.space
+    if rejected:
+        leaf = only_leaf(error)
+        refused = Rejected(leaf.reason if isinstance(leaf, Reject) else leaf, space=space.handle, message=message)
+        refused.__cause__ = error
+        outcomes.settle(space, message, REJECTED, error=refused)
+        worker.close()
+        return
+    crashed = ActorCrashed(
+        f"{space.name} failed at {message!r}: {short(error, 300)}", space=space.handle, message=message
+    )
+    crashed.__cause__ = error
+    outcomes.settle(space, message, FAILED, error=crashed)
+    worker.close()
+    space.runtime.bury(space, message, error)
+
+
+def cut_off(worker: Worker, error: BaseException | None) -> None:
+    """End a turn that was cancelled; what it raised on its way out is told, or is a reason to end everything."""
+    space, message, cut = worker.space, worker.message, worker.cut
+    leaf = None if error is None else only_leaf(error)
+    if isinstance(leaf, Suspended) and message is not None:
+        space.runtime.suspensions.suspended(message, leaf.asked)
+        worker.close()
+        return
+    fatal = error is not None and not isinstance(error, Exception)
+    if cut is None and not fatal:
+        timeout = TurnTimeout(f"{space.name}: the turn took longer than it may")
+        timeout.__cause__ = error
+        failed(worker, message, timeout)
+        return
+    worker.close()
+    space.attention = True
+    if message is not None:
+        _settle_cut(worker, message, cut)
+    if fatal and error is not None:
+        raise error
+    if error is not None:
+        life.told_failure(space, error)
+
+
+def _settle_cut(worker: Worker, message: Message, cut: Cut | None) -> None:
+    space = worker.space
+    message.attempts = max(message.attempts, 1)
+    if cut in {Cut.INTERRUPTED, Cut.ABANDONED}:
+        outcomes.discard(space, message, DiscardReason.INTERRUPTED)
+        return
+    space.finished = False
+    outcomes.give_back(space, message)
+
+
+def _streamed(message: Message) -> bool:
+    """Tell whether items of a stream were handed over already: then there is no second try."""
+    return message.extra is not None and message.extra.reader is not None and message.extra.reader.started

@@ -285,3 +285,15 @@ async def test_D3_a_stopped_space_returns_the_reply_of_a_known_id_to_nobody_but_
         await office.settled()
         assert isinstance(office.answers["a"], MessageReturned)
         assert await named(space).ask(Clerk.note, "x") == "X"
+
+
+async def test_H5_questions_of_two_spaces_under_one_message_id_are_two_questions():
+    """A message id belongs to its space."""
+    async with open_office() as office:
+        for name in "ab":
+            office.asking(named(office.space(name)), Clerk.question, "x", key=name)
+        await office.settled()
+        for question in await office.runtime.suspensions.list():
+            await office.runtime.suspensions.answer(question.id, f"for {question.space.id}")
+        await office.settled()
+        assert office.answers == {"a": "for a", "b": "for b"}

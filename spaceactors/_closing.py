@@ -13,7 +13,7 @@ import trio
 
 from spaceactors import _door as door
 from spaceactors import _life as life
-from spaceactors._decide import Ending
+from spaceactors._decide import Ending, only_leaf
 from spaceactors._errors import RuntimeClosed
 from spaceactors._events import RuntimeDrained, RuntimeDraining
 from spaceactors._hub import is_quiet
@@ -81,7 +81,11 @@ class Closing:
                         await services.start(partial(watch_signals, self._on_signal))
                     self._hub.timers.take_up()
                     started.set()
+        except Exception as error:
+            # A fault of ours must come out, and not cancel the workers behind the back of the end's order.
+            self.block.die(only_leaf(error))
         finally:
+            started.set()
             trio.lowlevel.remove_instrument(self._hub.clock)
 
     def opened(self) -> None:

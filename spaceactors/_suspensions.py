@@ -124,7 +124,9 @@ class Suspensions:
         if default is MISSING:
             default = SuspensionExpired(f"nobody answered {name!r} in time", space=space.handle, message=message)
         until = None if timeout is None else space.clock.date(space.clock.now + timeout)
-        shown = Suspension(f"{space.kind.name}/{space.id}/{message.id}/{name}/{number}", space.handle, name, question, until)
+        # A message id given by a sender belongs to one space only.
+        suspension_id = f"{space.kind.name}/{space.id}/{message.id}/{name}/{number}"
+        shown = Suspension(suspension_id, space.handle, name, question, until)
         raise Suspended(Asked(shown, space, message, key, answer, timeout, default))
 
     def suspended(self, message: Message, asked: Asked) -> None:

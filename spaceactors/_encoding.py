@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from spaceactors._errors import BadCall
 from spaceactors._handle import SpaceHandle
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _as_plain(value: object) -> object:
+def _as_plain(value: Any) -> object:
     """Say how a value is written that MessagePack does not know."""
     if isinstance(value, SpaceHandle):
-        return cast("SpaceHandle[Any]", value).key
+        return value.key
     msg = f"a {type(value).__name__} cannot be written"
     raise TypeError(msg)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -108,8 +109,10 @@ def schedule(
     if len(given) != 1:
         msg = f"schedule({key!r}, ...) needs one of after=, at= and every=, not {', '.join(given) or 'none'}"
         raise TypeError(msg)
-    if (every is not None and every <= 0) or (after is not None and after < 0):
-        msg = f"schedule({key!r}, ...): {given[0]} must be {'more than' if every is not None else 'at least'} 0 seconds"
+    # Said so that what is not a number is refused too: an alarm at no time would never let the keeper sleep.
+    if (every is not None and not 0 < every < inf) or (after is not None and not 0 <= after < inf):
+        least = "more than" if every is not None else "at least"
+        msg = f"schedule({key!r}, ...): {given[0]} must be {least} 0 seconds, and a finite number"
         raise ValueError(msg)
     if at is not None and at.tzinfo is None:
         msg = f"schedule({key!r}, at=...): the date needs a time zone, such as datetime.now(UTC) has"
@@ -220,6 +223,9 @@ async def suspend(
 ) -> Any:
     """Give back a recorded answer, or end this try until there is one."""
     turn = worker(space, "suspend")
+    if timeout is not None and not 0 <= timeout < inf:
+        msg = f"suspend({name!r}, ...): timeout must be at least 0 seconds and a finite number, or None to wait for ever"
+        raise ValueError(msg)
     recorded = space.runtime.suspensions.answer_or_suspend(turn, name, question, answer, timeout, default)
     await trio.lowlevel.checkpoint()
     return recorded

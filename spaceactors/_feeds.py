@@ -53,6 +53,7 @@ class Feeds:
         self, handle: SpaceHandle[Any], event: type[Any] | None, after: int | None
     ) -> AsyncGenerator[FeedReader]:
         """Read what a space emits, from now on or from behind a position."""
+        _check_type(event)
         await trio.lowlevel.checkpoint()
         row = self._runtime.store.find(handle.kind, handle.id)
         backlog: list[Emitted[Any] | Gap] = []
@@ -69,3 +70,12 @@ class Feeds:
             readers.remove(reader)
             if not readers:
                 del self._readers[handle.key]
+
+
+def _check_type(event: type[Any] | None) -> None:
+    """Refuse here, with the subscriber, what would otherwise fail with the emitter. Raises `TypeError`."""
+    try:
+        isinstance(None, event or object)
+    except TypeError:
+        msg = f"subscribe({event!r}): events are chosen by a class, such as list (not list[int]), or a union of classes"
+        raise TypeError(msg) from None

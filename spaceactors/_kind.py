@@ -121,7 +121,9 @@ def _resolve(annotation: Any, cls: type[Any]) -> Any:
 
 def check_class(cls: type[Any], base: type[Any], reserved: frozenset[str]) -> None:
     """Refuse an actor class that cannot work, where it is written. Raises `TypeError`."""
-    own = {*vars(cls), *vars(cls).get("__annotations__", {})}
+    # What comes before Actor in the order of look-up hides what Actor has: mixins too.
+    before = cls.__mro__[: cls.__mro__.index(base)]
+    own = {*vars(cls).get("__annotations__", {}), *(name for place in before for name in vars(place))}
     taken = sorted(own & reserved)
     if taken:
         msg = f"{cls.__name__}.{taken[0]} hides Actor.{taken[0]}, which the runtime needs: choose another name"

@@ -1,0 +1,106 @@
+"""Stores, dead letters, timers, feeds and control calls at their edges: nothing is lost, nobody else is harmed."""
+
+from __future__ import annotations
+
+from math import inf, nan
+
+import pytest
+import trio
+
+from spaceactors import (
+    Actor,
+    ActorCrashed,
+    RestartLimit,
+    SpaceOptions,
+    handler,
+    open_runtime,
+)
+
+
+class Bell(Actor[int], kind="bell"):
+    """Rings when its timer says so, and fails when it is told to."""
+
+    options = SpaceOptions(backoff=None, restart_limit=RestartLimit(0, 60.0))
+
+    def __init__(self, rung: list[float]) -> None:
+        self.rung = rung
+
+    @handler
+    async def set(self, after: float | None = None, every: float | None = None) -> None:
+        self.schedule("bell", Bell.ring, after=after, every=every)
+
+    @handler
+    async def ring(self) -> None:
+        self.rung.append(trio.current_time())
+
+    @handler
+    async def count_up(self) -> int:
+        self.state += 1
+        self.emit(self.state)
+        return self.state
+
+    @handler
+    async def wait_for(self, timeout: float) -> object:
+        return await self.suspend("question", None, answer=str, timeout=timeout, default="none")
+
+    @handler
+    async def fail(self) -> None:
+        raise ValueError
+
+
+# ---- what is refused where it is written
+
+
+async def test_a_subscription_by_what_is_no_class_is_refused_and_harms_no_emitter():
+    async with open_runtime(Bell, deps=[]) as runtime:
+        bell = runtime.space("b")
+        with pytest.raises(TypeError, match=r"list\[int\].*by a class"):
+            async with bell.subscribe(list[int]):
+                pytest.fail("nobody can read such a feed")
+        assert await bell.ask(Bell.count_up) == 1
+
+
+@pytest.mark.parametrize(
+    "timer", [{"after": nan}, {"after": inf}, {"after": -1.0}, {"every": nan}, {"every": inf}, {"every": 0.0}]
+)
+async def test_a_timer_at_no_time_is_refused(timer):
+    refused = []
+
+    class Scheduler(Actor):
+        @handler
+        async def go(self) -> None:
+            with pytest.raises(ValueError, match="finite number") as error:
+                self.schedule("k", Scheduler.go, **timer)
+            refused.append(error.value)
+
+    async with open_runtime(Scheduler) as runtime:
+        await runtime.space("s").ask(Scheduler.go)
+    assert len(refused) == 1
+
+
+@pytest.mark.parametrize("timeout", [nan, inf, -1.0])
+async def test_a_question_with_a_timeout_that_is_no_time_is_refused(timeout):
+    async with open_runtime(Bell, deps=[]) as runtime:
+        bell = runtime.space("b")
+        with pytest.raises(ActorCrashed) as crash:
+            await bell.ask(Bell.wait_for, timeout)
+        assert isinstance(crash.value.__cause__, ValueError)
+        assert not await runtime.suspensions.list()
+
+
+def test_a_mixin_may_not_hide_what_the_runtime_needs():
+    class Loud:
+        def emit(self, *events: object) -> None: ...
+
+    with pytest.raises(TypeError, match=r"hides Actor\.emit"):
+
+        class _Speaker(Loud, Actor): ...
+
+
+def test_a_mixin_behind_actor_hides_nothing_and_is_welcome():
+    class Loud:
+        def emit(self, *events: object) -> None: ...
+
+    class Speaker(Actor, Loud): ...
+
+    assert Speaker.emit is Actor.emit

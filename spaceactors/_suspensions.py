@@ -6,7 +6,7 @@ its beginning, and every finished step and answer is given back from the message
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 import trio
 from attrs import define, frozen
@@ -34,6 +34,17 @@ class Suspended(BaseException):
     def __init__(self, asked: Asked) -> None:
         super().__init__(asked.shown.id)
         self.asked = asked
+
+
+def part(error: BaseException | None) -> tuple[Suspended | None, BaseException | None]:
+    """Part what a try has raised into its first question and everything else: tasks below a turn can ask at once."""
+    if not isinstance(error, BaseExceptionGroup):
+        return (error, None) if isinstance(error, Suspended) else (None, error)
+    question: BaseException | None
+    question, rest = cast("BaseExceptionGroup[BaseException]", error).split(Suspended)
+    while isinstance(question, BaseExceptionGroup):
+        question = cast("BaseExceptionGroup[BaseException]", question).exceptions[0]
+    return (question, rest) if isinstance(question, Suspended) else (None, error)
 
 
 @final

@@ -11,11 +11,12 @@ from spaceactors._errors import ActorCrashed, Reject, Rejected, TurnTimeout
 from spaceactors._message import short
 from spaceactors._options import DiscardReason
 from spaceactors._space import FAILED, REJECTED
-from spaceactors._suspensions import Suspended
+from spaceactors._suspensions import part
 from spaceactors._turn import Cut
 
 if TYPE_CHECKING:
     from spaceactors._message import Message
+    from spaceactors._space import Space
     from spaceactors._worker import Worker
 
 
@@ -72,16 +73,14 @@ def _settle_failed(worker: Worker, message: Message, error: BaseException, *, re
 def cut_off(worker: Worker, error: BaseException | None) -> None:
     """End a turn that was cancelled; what it raised on its way out is told, or is a reason to end everything."""
     space, message, cut = worker.space, worker.message, worker.cut
-    leaf = None if error is None else only_leaf(error)
-    if isinstance(leaf, Suspended) and message is not None:
-        space.runtime.suspensions.suspended(message, leaf.asked)
+    question, error = part(error)
+    if question is not None and error is None and cut is None and message is not None:
+        space.runtime.suspensions.suspended(message, question.asked)
         worker.close()
         return
     fatal = error is not None and not isinstance(error, Exception)
     if cut is None and not fatal:
-        timeout = TurnTimeout(f"{space.name}: the turn took longer than it may")
-        timeout.__cause__ = error
-        failed(worker, message, timeout)
+        failed(worker, message, error if question is not None and error is not None else _timed_out(space, error))
         return
     worker.close()
     space.attention = True
@@ -91,6 +90,12 @@ def cut_off(worker: Worker, error: BaseException | None) -> None:
         raise error
     if error is not None:
         life.told_failure(space, error)
+
+
+def _timed_out(space: Space, error: BaseException | None) -> TurnTimeout:
+    timeout = TurnTimeout(f"{space.name}: the turn took longer than it may")
+    timeout.__cause__ = error
+    return timeout
 
 
 def _settle_cut(worker: Worker, message: Message, cut: Cut | None) -> None:

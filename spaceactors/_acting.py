@@ -224,7 +224,7 @@ async def suspend(
     """Give back a recorded answer, or end this try until there is one."""
     turn = worker(space, "suspend")
     if timeout is not None and not 0 <= timeout < inf:
-        msg = f"suspend({name!r}, ...): timeout must be at least 0 seconds and a finite number, or None to wait for ever"
+        msg = f"suspend({name!r}, ...): timeout must be at least 0 seconds and a finite number, or None for ever"
         raise ValueError(msg)
     recorded = space.runtime.suspensions.answer_or_suspend(turn, name, question, answer, timeout, default)
     await trio.lowlevel.checkpoint()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, final
 import trio
 from attrs import frozen
 
-from spaceactors._errors import SpaceError
+from spaceactors._errors import OutsideTurn, SpaceError
+from spaceactors._turn import here
 
 if TYPE_CHECKING:
     from spaceactors._actor import Actor
@@ -46,22 +47,38 @@ class DeadLetters:
         """Send dead letters again; return how many were.
 
         Each is a new message with the old id, so that ids which a handler made from it stay the same. One that its
-        space refuses stays a dead letter.
+        space refuses stays a dead letter, and so do those that are not yet sent when you cancel. Several letters of
+        one id are all sent.
+
+        Raises:
+            OutsideTurn: called in a turn, whose sends leave with its commit: the letters would be lost with the turn.
+
         """
+        _check_outside()
         await trio.lowlevel.checkpoint()
+        store = self._runtime.store
         sent = 0
-        for letter in self._runtime.store.unbury(message_ids):
+        for number, letter in store.buried(message_ids).items():
             try:
                 await letter.space.resend(letter.message)
-            except BaseException as error:
-                self._runtime.store.bury(letter)
-                if not isinstance(error, SpaceError):
-                    raise
-            else:
-                sent += 1
+            except SpaceError:
+                continue
+            # Only now: until it is accepted, the letter is the message's one place.
+            sent += len(store.unbury((number,)))
         return sent
 
     async def discard(self, *message_ids: str) -> int:
         """Forget dead letters; return how many there were."""
         await trio.lowlevel.checkpoint()
-        return len(self._runtime.store.unbury(message_ids))
+        store = self._runtime.store
+        return len(store.unbury(store.buried(message_ids)))
+
+
+def _check_outside() -> None:
+    place = here.get()
+    if place is not None and place.in_turn():
+        msg = (
+            f"dead_letters.resend cannot be called in a turn of {place.space.name}: what a turn sends leaves with its"
+            " commit; call it from outside, or from work that start_soon has started"
+        )
+        raise OutsideTurn(msg, space=place.space.handle)

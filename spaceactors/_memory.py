@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import trio
@@ -43,7 +44,9 @@ class MemoryStore:
     def __init__(self, *, check_encoding: bool = False) -> None:
         self.check = encoding_check() if check_encoding else None
         self._rows: dict[tuple[str, str], Row] = {}
-        self._letters: OrderedDict[str, DeadLetter] = OrderedDict()
+        # By a number of their own, the oldest first: a message id may come up in several spaces, or fail again.
+        self._letters: OrderedDict[int, DeadLetter] = OrderedDict()
+        self._numbers = count(1)
 
     async def update(self, space: SpaceHandle[Actor[S]], change: Callable[[S], S], /) -> int:
         """Change a space's committed state from outside; return the new version."""
@@ -96,7 +99,7 @@ class MemoryStore:
 
     def bury(self, letter: DeadLetter, /) -> int:
         """Keep a dead letter, and no more than ten thousand of them."""
-        self._letters[letter.message.id] = letter
+        self._letters[next(self._numbers)] = letter
         if len(self._letters) <= MOST_LETTERS:
             return 0
         self._letters.popitem(last=False)
@@ -107,6 +110,14 @@ class MemoryStore:
         chosen = (one for one in self._letters.values() if kind is None or one.space.kind == kind)
         return [letter for letter, _ in zip(chosen, range(limit), strict=False)]
 
-    def unbury(self, message_ids: Iterable[str], /) -> list[DeadLetter]:
+    def buried(self, message_ids: Iterable[str], /) -> dict[int, DeadLetter]:
+        """Return all dead letters of these ids, by number, in the order of the ids."""
+        found: dict[str, dict[int, DeadLetter]] = {message_id: {} for message_id in message_ids}
+        for number, letter in self._letters.items():
+            if letter.message.id in found:
+                found[letter.message.id][number] = letter
+        return {number: letter for letters in found.values() for number, letter in letters.items()}
+
+    def unbury(self, numbers: Iterable[int], /) -> list[DeadLetter]:
         """Take dead letters out and return them."""
-        return [self._letters.pop(key) for key in dict.fromkeys(message_ids) if key in self._letters]
+        return [self._letters.pop(number) for number in numbers if number in self._letters]

@@ -181,6 +181,10 @@ class Store(Protocol):
         """Return dead letters, the oldest first."""
         ...
 
-    def unbury(self, message_ids: Iterable[str], /) -> list[DeadLetter]:
-        """Take dead letters out and return them."""
+    def buried(self, message_ids: Iterable[str], /) -> dict[int, DeadLetter]:
+        """Return all dead letters of these message ids, by the number that each has for itself."""
+        ...
+
+    def unbury(self, numbers: Iterable[int], /) -> list[DeadLetter]:
+        """Take the dead letters of these numbers out and return those that were there."""
         ...

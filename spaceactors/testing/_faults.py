@@ -109,6 +109,10 @@ class FaultyStore:
         """Return dead letters."""
         return self._inner.letters(kind, limit)
 
-    def unbury(self, message_ids: Iterable[str], /) -> list[DeadLetter]:
+    def buried(self, message_ids: Iterable[str], /) -> dict[int, DeadLetter]:
+        """Return the dead letters of some messages."""
+        return self._inner.buried(message_ids)
+
+    def unbury(self, numbers: Iterable[int], /) -> list[DeadLetter]:
         """Take dead letters out."""
-        return self._inner.unbury(message_ids)
+        return self._inner.unbury(numbers)

@@ -6,12 +6,17 @@ from math import inf, nan
 
 import pytest
 import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from spaceactors import (
     Actor,
     ActorCrashed,
+    MemoryStore,
+    NotAccepted,
+    OutsideTurn,
     RestartLimit,
     SpaceOptions,
+    SpaceStatus,
     handler,
     open_runtime,
 )
@@ -104,3 +109,81 @@ def test_a_mixin_behind_actor_hides_nothing_and_is_welcome():
     class Speaker(Actor, Loud): ...
 
     assert Speaker.emit is Actor.emit
+
+
+# ---- dead letters
+
+
+class Faller(Actor, kind="faller"):
+    """Fails whenever it is told to, with a mailbox for one."""
+
+    options = SpaceOptions(backoff=None, restart_limit=RestartLimit(99, 1.0), mailbox_capacity=1)
+
+    @handler
+    async def fail(self) -> None:
+        raise ValueError
+
+    @handler
+    async def work(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+
+
+async def test_O2_letters_of_two_spaces_under_one_message_id_are_both_kept():
+    async with open_runtime(Faller) as runtime:
+        for name in "ab":
+            await runtime.space(name).with_options(message_id="m").send(Faller.fail)
+        await wait_all_tasks_blocked()
+        assert {one.space.id for one in await runtime.dead_letters.list()} == {"a", "b"}
+
+
+async def test_O2_a_letter_that_is_sent_again_and_fails_again_is_a_letter_again():
+    async with open_runtime(Faller) as runtime:
+        message_id = await runtime.space("a").send(Faller.fail)
+        await wait_all_tasks_blocked()
+        assert await runtime.dead_letters.resend(message_id) == 1
+        await wait_all_tasks_blocked()
+        assert [one.message.id for one in await runtime.dead_letters.list()] == [message_id]
+
+
+async def test_O2_discarding_an_id_forgets_all_letters_of_it():
+    async with open_runtime(Faller) as runtime:
+        for name in "ab":
+            await runtime.space(name).with_options(message_id="m").send(Faller.fail)
+        await wait_all_tasks_blocked()
+        assert await runtime.dead_letters.discard("m") == 2
+        assert await runtime.dead_letters.list() == []
+
+
+async def test_O2_a_resend_that_is_cancelled_keeps_what_it_has_not_sent():
+    async with open_runtime(Faller) as runtime:
+        faller = runtime.space("a")
+        ids = []
+        for _ in range(3):
+            ids.append(await faller.send(Faller.fail))
+            await wait_all_tasks_blocked()
+        faller.send_nowait(Faller.work, 9.0)
+        await wait_all_tasks_blocked()
+        faller.send_nowait(Faller.work, 9.0)
+        with trio.move_on_after(1.0):
+            await runtime.dead_letters.resend(*ids)
+        assert [one.message.id for one in await runtime.dead_letters.list()] == ids
+
+
+async def test_O2_a_turn_cannot_send_letters_again_and_lose_them_with_itself():
+    class Clerk(Actor):
+        def __init__(self, office: list) -> None:
+            self.office = office
+
+        @handler
+        async def again(self, message_id: str) -> None:
+            await self.office[0].dead_letters.resend(message_id)
+
+    office = []
+    async with open_runtime(Faller, Clerk, deps=office) as runtime:
+        office.append(runtime)
+        message_id = await runtime.space("a", Faller).send(Faller.fail)
+        await wait_all_tasks_blocked()
+        with pytest.raises(ActorCrashed) as crash:
+            await runtime.space("c", Clerk).ask(Clerk.again, message_id)
+        assert isinstance(crash.value.__cause__, OutsideTurn)
+        assert message_id in [one.message.id for one in await runtime.dead_letters.list()]

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, final
 
 from spaceactors import _life as life
-from spaceactors._decide import only_leaf
-from spaceactors._errors import SpaceError
+from spaceactors._decide import of_calls
 from spaceactors._turn import here
-from supervisors import CapacityError
 from supervisors._decide import ExitKind
 from supervisors._running import Running
 
@@ -86,7 +84,7 @@ class Background:
     @staticmethod
     def _failed(space: Space, error: BaseException) -> None:
         """A failed call is told, anything else crashes the actor whose work it was."""
-        if space.actor is None or isinstance(only_leaf(error), SpaceError | CapacityError):
+        if space.actor is None or of_calls(error):
             life.told_failure(space, error)
         else:
             life.failed(space, error, None)

@@ -79,10 +79,10 @@ def next_step(  # noqa: PLR0911 (a table of first matches, one line each)
         return Step.WAIT
     if passivating and not waiting:
         return Step.PASSIVATE
-    if not started:
-        return Step.START
     if halted and not hurried:
         return Step.WAIT
+    if not started:
+        return Step.START
     if single:
         return Step.TURN if waiting else Step.WAIT
     return Step.WORK
@@ -171,6 +171,14 @@ def only_leaf(error: BaseException) -> BaseException:
     return error
 
 
+def of_calls(error: BaseException) -> bool:
+    """Tell whether an error comes from calls alone, one or several at once: no failure of the actor that made them."""
+    leaf = only_leaf(error)
+    if _is_group(leaf):
+        return all(of_calls(one) for one in cast("BaseExceptionGroup[BaseException]", leaf).exceptions)
+    return isinstance(leaf, SpaceError | CapacityError)
+
+
 def _is_group(error: BaseException) -> bool:
     return isinstance(error, BaseExceptionGroup)
 
@@ -184,6 +192,6 @@ def judge(error: BaseException, throws: tuple[type[Exception], ...], *, attempts
     if isinstance(leaf, (Reject, *throws)):
         return Judgement.REJECTED
     again = attempts < most
-    if isinstance(leaf, SpaceError | CapacityError):
+    if of_calls(error):
         return Judgement.AGAIN if again else Judgement.FAILED
     return Judgement.CRASH_AGAIN if again else Judgement.CRASH_FAILED

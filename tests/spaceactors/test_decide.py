@@ -64,7 +64,8 @@ def step(**changes):
         ({"backing_off": True, "started": False, "hurried": True}, Step.START),
         ({"halted": True, "waiting": True}, Step.WAIT),
         ({"halted": True, "hurried": True, "waiting": True}, Step.WORK),
-        ({"halted": True, "started": False}, Step.START),
+        ({"halted": True, "started": False}, Step.WAIT),
+        ({"halted": True, "started": False, "hurried": True}, Step.START),
         ({"passivating": True}, Step.PASSIVATE),
         ({"passivating": True, "waiting": True}, Step.WORK),
         ({"passivating": True, "stuck": True}, Step.WAIT),
@@ -217,9 +218,12 @@ OWN, LISTED, CALLED = ValueError(), Oops(), MailboxFull()
         (ExceptionGroup("", [Reject()]), Judgement.REJECTED, Judgement.REJECTED),
         (ExceptionGroup("", [ExceptionGroup("", [CALLED])]), Judgement.FAILED, Judgement.AGAIN),
         (ExceptionGroup("", [OWN]), Judgement.CRASH_FAILED, Judgement.CRASH_AGAIN),
-        # Two errors are one crash, whatever they are.
+        # Two errors are one crash, unless both come from calls.
         (ExceptionGroup("", [Reject(), OWN]), Judgement.CRASH_FAILED, Judgement.CRASH_AGAIN),
-        (ExceptionGroup("", [CALLED, CALLED]), Judgement.CRASH_FAILED, Judgement.CRASH_AGAIN),
+        (ExceptionGroup("", [CALLED, OWN]), Judgement.CRASH_FAILED, Judgement.CRASH_AGAIN),
+        (ExceptionGroup("", [CALLED, Reject()]), Judgement.CRASH_FAILED, Judgement.CRASH_AGAIN),
+        (ExceptionGroup("", [CALLED, CALLED]), Judgement.FAILED, Judgement.AGAIN),
+        (ExceptionGroup("", [CALLED, ExceptionGroup("", [CALLED, CALLED])]), Judgement.FAILED, Judgement.AGAIN),
     ],
     ids=repr,
 )

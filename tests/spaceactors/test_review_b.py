@@ -10,7 +10,9 @@ from spaceactors import (
     Actor,
     ActorCrashed,
     Outcome,
+    RestartLimit,
     SpaceOptions,
+    SpaceStatus,
     WhenBusy,
     handler,
     open_runtime,
@@ -90,3 +92,59 @@ async def test_an_interruption_holds_though_the_turn_asks_a_question_in_the_same
         event.set()
         assert await space.ask(Asker.now) == "now"
         assert (await runtime.snapshot()).ledger.outcomes[Outcome.DISCARDED] == 1
+
+
+# ---- failures of calls
+
+
+class Fan(Actor):
+    """Asks another space twice at once, and has no crash to spare."""
+
+    options = SpaceOptions(restart_limit=RestartLimit(0, 60))
+
+    @handler
+    async def out(self):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.space("b", Sleeper).ask, Sleeper.work, 50)
+            nursery.start_soon(self.space("b", Sleeper).ask, Sleeper.work, 50)
+
+
+class Sleeper(Actor):
+    """Works for some seconds."""
+
+    @handler
+    async def work(self, seconds):
+        await trio.sleep(seconds)
+        return trio.current_time()
+
+
+async def test_A1_several_calls_that_fail_at_once_end_the_message_and_not_the_actor():
+    async with open_runtime(Fan, Sleeper) as runtime:
+        a, b = runtime.space("a", Fan), runtime.space("b", Sleeper)
+        await b.send(Sleeper.work, 50)
+        await a.send(Fan.out)
+        await trio.sleep(1)
+        await b.stop()
+        await wait_all_tasks_blocked()
+        assert (await a.info()).status is SpaceStatus.LIVE
+        assert (await runtime.snapshot()).ledger.outcomes[Outcome.FAILED] == 1
+
+
+# ---- a space that is halted
+
+
+async def test_a_paused_space_that_has_not_begun_runs_no_hook_until_it_is_resumed():
+    started = []
+
+    class Late(Actor):
+        async def on_start(self):
+            started.append(trio.current_time())
+
+    async with open_runtime(Late) as runtime:
+        space = runtime.space("a")
+        await space.pause()
+        await trio.sleep(5)
+        assert started == []
+        await space.resume()
+        await wait_all_tasks_blocked()
+        assert started == [5]

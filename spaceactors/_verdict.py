@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from spaceactors import _life as life
 from spaceactors import _outcomes as outcomes
 from spaceactors._decide import Judgement, judge, only_leaf
-from spaceactors._errors import ActorCrashed, Reject, Rejected, TurnTimeout
+from spaceactors._errors import ActorCrashed, ConcurrentModification, Reject, Rejected, TurnTimeout
 from spaceactors._message import short
 from spaceactors._options import DiscardReason
 from spaceactors._space import FAILED, REJECTED
@@ -50,6 +50,16 @@ def again(worker: Worker, message: Message | None, *, counted: bool) -> None:
         worker.space.put_back(message)
     worker.close()
     worker.space.attention = True
+
+
+def overtaken(worker: Worker, message: Message) -> None:
+    """Run a turn again whose state somebody else has changed meanwhile, if nobody has seen anything of it."""
+    if not _streamed(message):
+        again(worker, message, counted=False)
+        return
+    name = worker.space.name
+    text = f"the state of {name} was changed after items of {message!r} were handed over: ask for the stream again"
+    failed(worker, message, ConcurrentModification(text, space=worker.space.handle, message=message))
 
 
 def _settle_failed(worker: Worker, message: Message, error: BaseException, *, rejected: bool) -> None:

@@ -6,7 +6,7 @@ many turns, because one per turn costs more than the rest of the turn, and is re
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from math import inf
 from types import MethodType
 from typing import TYPE_CHECKING, Any, final
@@ -376,15 +376,12 @@ class Worker:
         """Drive a streaming handler, and hand each item to the reader, if there is one."""
         reader = None if message.extra is None else message.extra.reader
         items = message.handler.function(self.space.actor, *message.args, **message.kwargs)
-        try:
+        async with aclosing(items):
             async for item in items:
                 if reader is None:
                     await checkpoint()
                 else:
                     await self._hand_over(reader, item)
-        finally:
-            with trio.CancelScope(shield=True):
-                await items.aclose()
 
     async def _hand_over(self, reader: Reader, item: object) -> None:
         """Pass an item on; while a turn that reads is behind, it may need this lane to come on."""
@@ -402,12 +399,12 @@ class Worker:
             self.waits.remove(wait)
             await space.lane.resume(self)
 
-    async def _commit(self, message: Message | None) -> bool:
+    async def _commit(self, message: Message) -> bool:
         """Commit the turn; tell whether it is, or goes back because somebody else was faster."""
         try:
             await commit(self, message)
         except VersionLost:
-            verdict.again(self, message, counted=False)
+            verdict.overtaken(self, message)
             return False
         except Exception as error:
             verdict.failed(self, message, error)

@@ -9,6 +9,8 @@ from trio.testing import wait_all_tasks_blocked
 from spaceactors import (
     Actor,
     ActorCrashed,
+    ConcurrentModification,
+    MemoryStore,
     Outcome,
     RestartLimit,
     SpaceOptions,
@@ -148,3 +150,52 @@ async def test_a_paused_space_that_has_not_begun_runs_no_hook_until_it_is_resume
         await space.resume()
         await wait_all_tasks_blocked()
         assert started == [5]
+
+
+# ---- streams
+
+
+class Talker(Actor[int]):
+    """Streams, changes its state in between, and has something to clean up."""
+
+    @handler
+    async def talk(self):
+        yield 1
+        await trio.sleep(1)
+        self.state += 1
+        yield 2
+
+    @handler
+    async def talk_for_ever(self):
+        try:
+            while True:
+                yield 1
+        finally:
+            await trio.sleep(500)
+
+
+async def test_a_stream_whose_version_is_lost_is_not_told_twice():
+    store = MemoryStore()
+    async with open_runtime(Talker, store=store) as runtime:
+        space, items = runtime.space("a"), []
+        with pytest.raises(ActorCrashed) as caught:
+            async with space.stream(Talker.talk) as stream:
+                async for item in stream:
+                    items.append(item)
+                    if item == 1:
+                        await store.update(space, lambda _: 10)
+        assert items == [1, 2]
+        assert isinstance(caught.value.__cause__, ConcurrentModification)
+        info = await space.info()
+        assert (await space.state(), info.status, info.restarts) == (10, SpaceStatus.LIVE, 0)
+
+
+async def test_S3_kill_does_not_wait_for_what_a_stream_cleans_up():
+    async with open_runtime(Talker) as runtime:
+        space = runtime.space("a")
+        await space.send(Talker.talk_for_ever)
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        began = trio.current_time()
+        await space.kill()
+        assert trio.current_time() == began

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 from trio.lowlevel import Abort, checkpoint_if_cancelled, current_task, wait_task_rescheduled
 
+from spaceactors import _calling as calling
 from spaceactors import _door as door
 from spaceactors._errors import AskCycle, BadCall
 from spaceactors._lane import look_at_lanes
@@ -157,7 +158,7 @@ async def stream(
     handle: SpaceHandle[Any], method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> AsyncGenerator[AsyncIterator[Any]]:
     await checkpoint_if_cancelled()
-    message = handle._message(method, args, kwargs, None)
+    message = calling.make_message(handle, method, args, kwargs, None)
     if not message.handler.streams:
         msg = f"{message.call} gives one answer: use `await handle.ask(...)`"
         raise BadCall(msg, space=handle, message=message)
@@ -172,7 +173,7 @@ async def stream(
                 yield reader
             return
         task = current_task()
-        if not handle._offer(message, task, place, may_wait=True):
+        if not calling.offer(handle, message, task, place, may_wait=True):
             await wait_for_place(handle, message, task)
         yield reader
     finally:

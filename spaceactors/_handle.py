@@ -16,13 +16,12 @@ from trio.lowlevel import (
 from typing_extensions import TypeVar
 
 from spaceactors import _asking as asking
-from spaceactors import _door as door
+from spaceactors import _calling as calling
 from spaceactors._control import Control
 from spaceactors._errors import BadCall
 from spaceactors._feed import Emitted, Gap  # noqa: TC001 (the alias `Feed` names them)
 from spaceactors._history import CommittedHistory, HistoryReader
 from spaceactors._message import Message, MessageOptions, new_message
-from spaceactors._space import Source
 from spaceactors._turn import here
 from supervisors import Priority
 
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from spaceactors._snapshot import SpaceInfo
     from spaceactors._space import Space
     from spaceactors._store import Row
-    from spaceactors._turn import Place
     from supervisors import DrainReport
 
 S = TypeVar("S", default=None)
@@ -188,12 +186,12 @@ class SpaceHandle(Generic[A_co]):
             message_id = self._send_quickly(method, args)
             if message_id is not None:
                 return message_id
-        message = self._message(method, args, kwargs, None)
+        message = calling.make_message(self, method, args, kwargs, None)
         place = here.get()
         if place is not None and place.in_turn():
             return asking.post(self, place, message)
         task = current_task()
-        if not self._offer(message, task, place, may_wait=True):
+        if not calling.offer(self, message, task, place, may_wait=True):
             await asking.wait_for_place(self, message, task)
         return message.id
 
@@ -229,11 +227,11 @@ class SpaceHandle(Generic[A_co]):
                 if space.parked:
                     reschedule(space.parked.pop())
                 return message_id
-        message = self._message(method, args, kwargs, None)
+        message = calling.make_message(self, method, args, kwargs, None)
         place = here.get()
         if place is not None and place.in_turn():
             return asking.post(self, place, message)
-        self._offer(message, None, place, may_wait=False)
+        calling.offer(self, message, None, place, may_wait=False)
         return message.id
 
     def _send_quickly(self, method: Callable[..., Any], args: tuple[Any, ...]) -> str | None:
@@ -278,14 +276,14 @@ class SpaceHandle(Generic[A_co]):
         message = self._quick_message(method, args, task) if not kwargs and here.get() is None else None
         if message is not None:
             return await asking.wait_for_answer(self, message, task)
-        message = self._message(method, args, kwargs, task)
+        message = calling.make_message(self, method, args, kwargs, task)
         if message.handler.streams:
             msg = f"{message.call} streams its answer: use `async with handle.stream(...)`, or send it"
             raise BadCall(msg, space=self, message=message)
         place = here.get()
         if place is not None and place.in_turn():
             return await asking.ask_in_turn(self, place, message, task)
-        self._offer(message, None, place, may_wait=True)
+        calling.offer(self, message, None, place, may_wait=True)
         return await asking.wait_for_answer(self, message, task)
 
     # ---- stream
@@ -306,19 +304,8 @@ class SpaceHandle(Generic[A_co]):
     def runtime(self) -> Hub:
         """The runtime that the handle belongs to; an unpickled one is bound by the first that uses it."""
         if self._runtime is None:
-            self._bind()
+            calling.bind(self)
         return self._runtime  # type: ignore[return-value]
-
-    def _bind(self) -> None:
-        from spaceactors._hub import runtime_here
-
-        runtime = runtime_here()
-        if runtime is None:
-            msg = f"{self!r} was unpickled outside a runtime: write runtime.space({self._id!r}) to name it there"
-            raise BadCall(msg, space=self)
-        self._runtime = runtime
-        self._kind = runtime.named_kind(self._kind_name)
-        self._options = evolve(self._options, clock=runtime.clock)
 
     def _quick_message(self, method: Callable[..., Any], args: tuple[Any, ...], waiter: Task | None) -> Message | None:
         """Have an ordinary call accepted, if it is one that needs nothing but a place: the hot path of all senders."""
@@ -334,55 +321,6 @@ class SpaceHandle(Generic[A_co]):
         if space.parked:
             reschedule(space.parked.pop())
         return message
-
-    def _message(
-        self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], waiter: Task | None
-    ) -> Message:
-        """Make the message, or raise `BadCall`."""
-        if self._kind is None:
-            self._bind()
-        kind: Kind = self._kind  # type: ignore[assignment]
-        handler = kind.calls.get(method) or self._handler(kind, method)
-        if kwargs or not handler.least <= len(args) <= handler.most:
-            misfit = handler.misfit(args, kwargs)
-            if misfit is not None:
-                raise BadCall(misfit, space=self)
-        if not self.runtime.plain:
-            self._check_arguments((args, kwargs))
-        message = new_message(handler, args, self._options, self.runtime.clock.now, waiter)
-        if kwargs:
-            message.rare().kwargs = kwargs
-        options = self._options
-        if options.message_id is not None or options.expires_after is not None:
-            message.rare().identified = options.message_id is not None
-        return message
-
-    def _check_arguments(self, arguments: object) -> None:
-        check = self.runtime.store.check
-        if check is not None:
-            try:
-                check(arguments)
-            except BadCall as error:
-                raise BadCall(*error.args, space=self) from error.__cause__
-
-    def _handler(self, kind: Kind, method: Callable[..., Any]) -> Any:
-        try:
-            return kind.handler(method)
-        except BadCall as error:
-            raise BadCall(*error.args, space=self) from None
-
-    def _offer(self, message: Message, waiting: Task | None, place: Place | None, *, may_wait: bool) -> bool:
-        """Bring a message to its space, live or not; tell whether it was accepted."""
-        space = self._space
-        if space is None or space.gone:
-            space = self.runtime.space_or_none(self, message)
-            if space is None:
-                return self.runtime.line_up(self, message, waiting, may_wait=may_wait)
-            if self._plain:
-                self._space = space
-        self.check_group(space)
-        source = Source.BACKGROUND if place is not None and place.background else Source.OUTSIDE
-        return door.offer(space, message, source, waiting, may_wait=may_wait)
 
     def check_group(self, space: Space) -> None:
         """Refuse a group that is not the space's: its first message fixed it."""
@@ -445,13 +383,7 @@ class SpaceHandle(Generic[A_co]):
     async def resend(self, message: Message, /) -> str:
         """Send a message that came back with an error again, under its old id; return when it is accepted."""
         method = message.handler.function
-        options = MessageOptions(
-            clock=self.runtime.clock,
-            message_id=message.id,
-            priority=message.options.priority,
-            correlation_id=message.options.correlation_id,
-            headers=message.options.headers,
-        )
+        options = calling.options_again(self, message)
         again: SpaceHandle[Any] = SpaceHandle(
             self._runtime, self._kind, self._kind_name, self._id, self._group, options
         )

@@ -123,7 +123,7 @@ def schedule(
         raise BadCall(misfit, space=space.handle)
     delay = after if after is not None else every
     due = space.clock.moment(at) if at is not None else space.clock.now + (delay or 0.0)
-    noted.timers[key] = Timer(key, Call(handler, args), due, every)
+    noted.timers[key] = Timer(key, Call(handler, args), due, every, space.clock)
 
 
 def cancel_schedule(space: Space, key: str) -> bool:

@@ -46,3 +46,7 @@ class TickClock(trio.abc.Instrument):
     def moment(self, date: datetime) -> float:
         """Return the moment of Trio's clock at which it is `date`."""
         return self.now + (date - self.date(self.now)).total_seconds()
+
+    def translated(self, at: float, other: TickClock) -> float:
+        """Return the moment that is as far from now as `at` is on another clock, perhaps of an earlier Trio run."""
+        return at if self._read == other._read else self.now + (at - other.exactly())

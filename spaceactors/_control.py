@@ -54,7 +54,10 @@ class Control:
             return await self._end(Ending.DRAIN)
         space = self._space
         with trio.move_on_after(timeout):
-            return await self._end(Ending.DRAIN)
+            report = await self._end(Ending.DRAIN)
+            if space is not None and not space.gone and _is_own(space):
+                self._runtime.keeper.set(self._began + timeout, lambda: _cut_off(space))
+            return report
         if space is None or space.gone:
             return self._report(space)
         life.begin_end(space, Ending.KILL)
@@ -75,7 +78,7 @@ class Control:
                 await self._wait_over(space)
             return self._report(space)
         life.begin_end(space, ending)
-        if place is None or place.space is not space:
+        if not _is_own(space):
             # An actor that ends itself cannot wait for it: the end comes after its turn.
             await self._wait_over(space)
         return self._report(space)
@@ -125,6 +128,18 @@ class Control:
         space = self._space
         if space is not None:
             life.revive(space)
+
+
+def _is_own(space: Space) -> bool:
+    """Tell whether the calling code is the space's own actor."""
+    place = here.get()
+    return place is not None and place.space is space
+
+
+def _cut_off(space: Space) -> None:
+    """Kill what its own time for a drain was too short for."""
+    if not space.gone:
+        life.begin_end(space, Ending.KILL)
 
 
 async def _see_end(space: Space) -> None:

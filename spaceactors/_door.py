@@ -217,7 +217,7 @@ def turn_away(space: Space, message: Message, task: Task | None, error: SpaceErr
         message.waiter = None
         reschedule(waiter, Error(error))
     elif message.extra is not None and message.extra.timer is not None:
-        space.runtime.timers.refused(space, message.extra.timer)
+        space.runtime.timers.refused(message.extra.timer)
 
 
 def _joins(space: Space, message: Message) -> bool:

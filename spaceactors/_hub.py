@@ -293,6 +293,7 @@ class Hub:
             space.over.set()
         space.wake()
         self.places.leave(space)
+        self.timers.left(space.row)
 
     def _note_end(self, space: Space) -> None:
         if self.draining:

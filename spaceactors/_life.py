@@ -59,6 +59,15 @@ def decide(space: Space) -> Step:
     )
 
 
+def only_work(space: Space) -> bool:
+    """Tell whether a follower may go on although something wanted attention: the leader has a turn, and cannot look.
+
+    A turn that is cancelled ends first: by the flag its worker knows that its scope is of no further use.
+    """
+    leader, cut = space.workers[0], any(worker.cut is not None for worker in space.workers)
+    return leader.message is not None and not cut and decide(space) is Step.WORK
+
+
 # ---- start and restart
 
 
@@ -291,6 +300,7 @@ def begin_end(space: Space, ending: Ending) -> None:
     """Close the door and have the worker end the activation; a stronger ending overrules a weaker one."""
     space.looks_up = True
     killed = space.ending is Ending.KILL
+    space.removing = space.removing or ending is Ending.DELETE
     if space.ending is None or ending > space.ending:
         space.ending = ending
     space.gate = Gate.DRAINING if space.ending is Ending.DRAIN else Gate.STOPPING
@@ -355,7 +365,7 @@ async def end(worker: Worker) -> None:
     if how is not Ending.DRAIN:
         space.row.stopped = True
         space.runtime.timers.cancel_all(space.row)
-    if how is Ending.DELETE:
+    if space.removing:
         await space.runtime.store.delete(space.kind.name, space.id)
     space.runtime.publish(SpaceEnded, space, _HOW[how], space.returned)
     space.runtime.forget(space)

@@ -124,6 +124,7 @@ class Space:
         "progress_at",
         "quarantined",
         "quick",
+        "removing",
         "restarts",
         "returned",
         "row",
@@ -215,6 +216,8 @@ class Space:
         self.looks_up = kind.options.idle_timeout is not None
         self.passivating = False
         self.ending: Ending | None = None
+        # Whether the end is to remove what the store keeps, whatever else overrules the deletion.
+        self.removing = False
         # Whether the last turn ended, or was cut off, at the end.
         self.finished = True
         # Whether a cancelled turn would not end.

@@ -36,7 +36,7 @@ class Ticking:
             while rows:
                 for row in rows:
                     for timer in row.timers.values():
-                        timer.tick = None
+                        timer.carry_over(self._runtime.clock)
                         self._arm(row, timer)
                 rows = self._runtime.store.rows(kind, after=rows[-1].id, limit=_PAGE)
 
@@ -66,7 +66,7 @@ class Ticking:
         timer.alarm = self._runtime.keeper.set(timer.due, lambda: self._ring(row, timer))
 
     def _ring(self, row: Row, timer: Timer) -> None:
-        """Send a tick that is due; while a drain is on, or the space is quarantined, the timer waits."""
+        """Send a tick that is due; while the space is quarantined or ends, the timer waits."""
         timer.alarm = None
         runtime = self._runtime
         if timer.stale or runtime.draining:
@@ -79,18 +79,16 @@ class Ticking:
             door.offer(space, message, Source.TIMER, None, may_wait=True)
         except NotAccepted:
             timer.tick = None
-            if space.ending is not None:
-                self._arm_later(row, timer)
 
-    def _arm_later(self, row: Row, timer: Timer) -> None:
-        """Try again when the space that is ending is gone."""
-        timer.alarm = self._runtime.keeper.set(self._runtime.clock.now + 1.0, lambda: self._ring(row, timer))
-
-    def refused(self, space: Space, timer: Timer) -> None:
+    def refused(self, timer: Timer) -> None:
         """Take note that a tick lost its place in the line."""
         timer.tick = None
-        if space.ending is not None and not timer.stale:
-            self._arm_later(space.row, timer)
+
+    def left(self, row: Row) -> None:
+        """Go on with the ticks that an activation kept back until its end: the next one takes them."""
+        for timer in row.timers.values():
+            if timer.alarm is None and timer.tick is None:
+                self._arm(row, timer)
 
     def retry(self, space: Space) -> None:
         """Send the ticks that a quarantine kept back."""

@@ -13,8 +13,10 @@ from spaceactors import (
     MessageReturned,
     RestartLimit,
     SpaceDraining,
+    SpaceEnded,
     SpaceError,
     SpaceOptions,
+    SpaceStarted,
     SpaceStatus,
     SpaceStopped,
     SpaceUnstoppable,
@@ -477,9 +479,11 @@ async def test_S14_a_timer_that_is_due_while_its_space_drains_ticks_later():
         await space.ask(Doer.do, every_second)
         await space.send(Doer.work, "x", 4.5)
         await wait_all_tasks_blocked()
-        await space.drain()
-        assert "tick" not in await space.state()
-        await trio.sleep(2)
+        async with runtime.events() as events:
+            await space.drain()
+            await trio.sleep(2)
+            told = [type(await anext(events)) for _ in range(2)]
+        assert told == [SpaceEnded, SpaceStarted]
         assert "tick" in await space.state()
 
 

@@ -187,3 +187,97 @@ async def test_O2_a_turn_cannot_send_letters_again_and_lose_them_with_itself():
             await runtime.space("c", Clerk).ask(Clerk.again, message_id)
         assert isinstance(crash.value.__cause__, OutsideTurn)
         assert message_id in [one.message.id for one in await runtime.dead_letters.list()]
+
+
+# ---- timers
+
+
+async def test_T3_a_tick_that_a_quarantine_kept_back_comes_after_a_drain_of_the_space():
+    rung = []
+    async with open_runtime(Bell, deps=rung) as runtime:
+        bell = runtime.space("b")
+        await bell.ask(Bell.set, 5.0)
+        await bell.send(Bell.fail)
+        await trio.sleep(10)
+        assert rung == []
+        await bell.drain()
+        await trio.sleep(1)
+        assert rung == [10.0]
+
+
+async def test_T3_a_tick_that_is_due_while_its_space_ends_comes_right_after():
+    rung = []
+
+    class Slow(Bell, kind="slow"):
+        async def on_stop(self) -> None:
+            await trio.sleep(3)
+
+    async with open_runtime(Slow, deps=rung) as runtime:
+        bell = runtime.space("b")
+        await bell.ask(Bell.set, 2.0)
+        await bell.drain()
+        await trio.sleep(1)
+        assert rung == [3.0]
+
+
+def test_T3_a_timer_in_a_store_that_outlives_the_trio_run_is_due_when_it_was_due():
+    store, rung = MemoryStore(), []
+
+    async def set_late() -> None:
+        await trio.sleep(1000)
+        async with open_runtime(Bell, deps=rung, store=store) as runtime:
+            await runtime.space("b").ask(Bell.set, 10.0)
+            await trio.sleep(4)
+
+    async def wait() -> None:
+        async with open_runtime(Bell, deps=rung, store=store):
+            await trio.sleep(7)
+
+    for main in (set_late, wait):
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert rung == [6.0]
+
+
+# ---- control calls
+
+
+async def test_a_deletion_that_a_kill_overrules_still_removes_the_space():
+    class Lingering(Bell, kind="lingering"):
+        async def on_stop(self) -> None:
+            await trio.sleep(5)
+
+    async with open_runtime(Lingering, deps=[]) as runtime:
+        bell = runtime.space("b")
+        await bell.ask(Bell.count_up)
+
+        async def count_as_soon_as_possible() -> None:
+            while True:
+                try:
+                    await bell.ask(Bell.count_up)
+                except NotAccepted:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    return
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bell.delete)
+            await trio.sleep(1)
+            nursery.start_soon(bell.kill)
+            nursery.start_soon(count_as_soon_as_possible)
+        assert await bell.state() == 1
+
+
+async def test_S3_an_actor_that_drains_itself_within_a_time_is_cut_off_at_its_end():
+    class Weary(Actor):
+        @handler
+        async def go(self) -> None:
+            await self.handle.drain(2)
+            await trio.sleep(100)
+
+    async with open_runtime(Weary) as runtime:
+        weary = runtime.space("w")
+        await weary.send(Weary.go)
+        await trio.sleep(1.9)
+        assert (await weary.info()).status is SpaceStatus.DRAINING
+        await trio.sleep(0.2)
+        assert (await weary.info()).status is SpaceStatus.STOPPED

@@ -189,6 +189,8 @@ class Worker:
         """Run turns while the leader keeps an actor alive."""
         space = self.space
         while not space.gone:
+            if space.attention and life.only_work(space):
+                self._clear_attention()
             ready = space.mailbox and not space.attention
             await (self._work() if ready else self.park())
             if ready and space.attention:
@@ -232,16 +234,16 @@ class Worker:
         """Handle messages until something else wants attention, or a single one."""
         if self.leads and not single:
             self._clear_attention()
-        error: BaseException | None = None
         try:
             with trio.CancelScope() as self.scope:
                 await (self._one_turn() if single else self._turns())
-        except BaseException as raised:
-            error = raised
-        if self.open:
+        except BaseException as error:
+            if not self.open:
+                raise
             verdict.cut_off(self, error)
-        elif error is not None:
-            raise error
+        else:
+            if self.open:
+                verdict.cut_off(self, None)
         self.cut = None
 
     def _clear_attention(self) -> None:

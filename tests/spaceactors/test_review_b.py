@@ -13,8 +13,10 @@ from spaceactors import (
     MemoryStore,
     Outcome,
     RestartLimit,
+    SpaceError,
     SpaceOptions,
     SpaceStatus,
+    WhenAbandoned,
     WhenBusy,
     handler,
     open_runtime,
@@ -199,3 +201,73 @@ async def test_S3_kill_does_not_wait_for_what_a_stream_cleans_up():
         began = trio.current_time()
         await space.kill()
         assert trio.current_time() == began
+
+
+# ---- several turns at once
+
+
+class Crew(Actor):
+    """Has several turns at once; the first is the leader's."""
+
+    options = SpaceOptions(concurrency=4, when_abandoned=WhenAbandoned.CANCEL)
+
+    @handler
+    async def work(self, seconds):
+        await trio.sleep(seconds)
+        return trio.current_time()
+
+    @handler(max_attempts=2)
+    async def flaky(self):
+        if self.message.attempt == 1:
+            raise SpaceError("once")
+        return trio.current_time()
+
+
+async def test_an_abandoned_turn_beside_a_long_one_holds_nobody_up():
+    async with open_runtime(Crew) as runtime:
+        space = runtime.space("a")
+        await space.send(Crew.work, 100)
+        with trio.move_on_after(1):
+            await space.ask(Crew.work, 50)
+        assert await space.ask(Crew.work, 1) == 2
+
+
+async def test_a_second_try_beside_a_long_turn_is_not_held_up():
+    async with open_runtime(Crew) as runtime:
+        space = runtime.space("a")
+        await space.send(Crew.work, 100)
+        await wait_all_tasks_blocked()
+        assert await space.ask(Crew.flaky) == 0
+
+
+async def test_a_pause_that_is_over_holds_nobody_up_beside_a_long_turn():
+    async with open_runtime(Crew) as runtime:
+        space = runtime.space("a")
+        await space.send(Crew.work, 100)
+        await wait_all_tasks_blocked()
+        await space.pause()
+        await space.resume()
+        assert await space.ask(Crew.work, 1) == 1
+
+
+async def test_no_turn_runs_beside_a_start_hook_whatever_wakes_the_space():
+    begun = []
+
+    class Slow(Actor):
+        options = SpaceOptions(concurrency=3)
+
+        async def on_start(self):
+            await trio.sleep(10)
+
+        @handler
+        async def note(self):
+            begun.append(trio.current_time())
+
+    async with open_runtime(Slow) as runtime:
+        space = runtime.space("a")
+        await space.send(Slow.note)
+        await trio.sleep(1)
+        await space.pause()
+        await space.resume()
+        await space.ask(Slow.note)
+        assert begun == [10, 10]

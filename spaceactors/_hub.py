@@ -56,6 +56,9 @@ if TYPE_CHECKING:
 # The runtimes that are open in this Trio run: an unpickled handle is bound by the only one.
 open_hubs: trio.lowlevel.RunVar[tuple[Hub, ...]] = trio.lowlevel.RunVar("spaceactors.open_hubs", ())
 
+# Rows looked at between two checkpoints.
+_PAGE = 500
+
 _CLOSED = "the runtime is closing: it takes nothing new"
 
 
@@ -392,18 +395,21 @@ class Hub:
         status = SpaceStatus.STOPPED if row is not None and row.stopped else SpaceStatus.PASSIVE
         return SpaceInfo(handle.id, handle.kind, status, 0, 0, None)
 
-    def known(self, kind: Kind, status: SpaceStatus | None, after: str, limit: int) -> Mapping[str, SpaceStatus]:
+    async def known(self, kind: Kind, status: SpaceStatus | None, after: str, limit: int) -> Mapping[str, SpaceStatus]:
         """Return known spaces of a kind behind the id `after`, with what they are doing."""
         found: dict[str, SpaceStatus] = {}
         while len(found) < limit:
-            rows = self.store.rows(kind.name, after=after, limit=limit)
+            rows = self.store.rows(kind.name, after=after, limit=_PAGE)
             for row in rows:
                 its = self.info(self.handle(kind, row.id)).status
-                if status in (None, its) and len(found) < limit:
+                if status in (None, its):
                     found[row.id] = its
-            if len(rows) < limit:
+                if len(found) == limit:
+                    break
+            if len(rows) < _PAGE:
                 break
             after = rows[-1].id
+            await trio.lowlevel.checkpoint()
         return found
 
     def revive_all(self, kind: Kind | None) -> int:

@@ -44,6 +44,8 @@ class MemoryStore:
     def __init__(self, *, check_encoding: bool = False) -> None:
         self.check = encoding_check() if check_encoding else None
         self._rows: dict[tuple[str, str], Row] = {}
+        # Ids in order, by kind; made when somebody turns the pages, forgotten when one comes or goes.
+        self._ids: dict[str, list[str]] = {}
         # By a number of their own, the oldest first: a message id may come up in several spaces, or fail again.
         self._letters: OrderedDict[int, DeadLetter] = OrderedDict()
         self._numbers = count(1)
@@ -63,6 +65,7 @@ class MemoryStore:
 
     def create(self, kind: str, space_id: str, state: object, group: str | None, /) -> Row:
         """Begin a space's row."""
+        self._ids.pop(kind, None)
         row = self._rows[kind, space_id] = Row(kind, space_id, state, group=group)
         return row
 
@@ -87,13 +90,16 @@ class MemoryStore:
     async def delete(self, kind: str, space_id: str, /) -> None:
         """Remove all that is kept of a space, its dead letters too."""
         self._rows.pop((kind, space_id), None)
+        self._ids.pop(kind, None)
         mine = [key for key, one in self._letters.items() if (one.space.kind, one.space.id) == (kind, space_id)]
         for key in mine:
             del self._letters[key]
 
     def rows(self, kind: str, *, after: str = "", limit: int = 100) -> list[Row]:
         """Return rows of a kind in the order of their ids."""
-        ids = sorted(space_id for its_kind, space_id in self._rows if its_kind == kind)
+        ids = self._ids.get(kind)
+        if ids is None:
+            ids = self._ids[kind] = sorted(space_id for its_kind, space_id in self._rows if its_kind == kind)
         first = bisect_right(ids, after) if after else 0
         return [self._rows[kind, space_id] for space_id in ids[first : first + limit]]
 

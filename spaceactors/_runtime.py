@@ -73,7 +73,8 @@ class Runtime(Generic[A_co]):
         """Return known spaces in the order of their ids, up to `limit` behind the id `after`."""
         await trio.lowlevel.checkpoint()
         kind = self._hub.kind_of(actor)
-        return [self._hub.handle(kind, space_id) for space_id in self._hub.known(kind, status, after, limit)]
+        found = await self._hub.known(kind, status, after, limit)
+        return [self._hub.handle(kind, space_id) for space_id in found]
 
     @property
     def kinds(self) -> Mapping[str, type[Actor[Any]]]:

@@ -281,3 +281,46 @@ async def test_S3_an_actor_that_drains_itself_within_a_time_is_cut_off_at_its_en
         assert (await weary.info()).status is SpaceStatus.DRAINING
         await trio.sleep(0.2)
         assert (await weary.info()).status is SpaceStatus.STOPPED
+
+
+# ---- listings
+
+
+async def test_a_listing_of_many_spaces_lets_others_run_and_misses_none():
+    class Quiet(Actor):
+        @handler
+        async def hello(self) -> None: ...
+
+    names = [f"{number:04}" for number in range(2500)]
+    async with open_runtime(Quiet) as runtime:
+        for name in names:
+            runtime.space(name).send_nowait(Quiet.hello)
+        await wait_all_tasks_blocked()
+        passes = 0
+
+        async def count_passes() -> None:
+            nonlocal passes
+            while True:
+                passes += 1
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count_passes)
+            await trio.lowlevel.checkpoint()
+            passes = 0
+            assert await runtime.spaces(actor=Quiet, status=SpaceStatus.BUSY) == []
+            assert passes >= 5
+            assert [one.id for one in await runtime.spaces(actor=Quiet, limit=9999)] == names
+            assert [one.id for one in await runtime.spaces(actor=Quiet, limit=2, after="0600")] == ["0601", "0602"]
+            assert await runtime.spaces(actor=Quiet, limit=0) == []
+            nursery.cancel_scope.cancel()
+
+
+async def test_listings_follow_spaces_that_come_and_go():
+    async with open_runtime(Bell, deps=[]) as runtime:
+        for name in "ca":
+            await runtime.space(name).ask(Bell.count_up)
+        assert [one.id for one in await runtime.spaces(actor=Bell)] == ["a", "c"]
+        await runtime.space("b").ask(Bell.count_up)
+        await runtime.space("a").delete()
+        assert [one.id for one in await runtime.spaces(actor=Bell)] == ["b", "c"]

@@ -215,26 +215,26 @@ class Hub:
         if space is not None:
             return space
         self.check_open(handle, message)
-        return self.activate(handle) if self.places.free() else None
+        return self.space_for(handle) if self.places.free() else None
 
     def space_for(self, handle: SpaceHandle[Any]) -> Space:
         """Return the live space of a handle, made now; without a place its activation is held back."""
-        return self.live.get(handle.key) or self.activate(handle)
+        space = self.live.get(handle.key)
+        if space is None:
+            space = self._make(handle)
+            self.places.take(space)
+            self.places.arrived(space)
+        return space
 
     def space_waited_for(self, handle: SpaceHandle[Any]) -> Space:
         """Return the live space of a handle for which an open turn waits: the bound does not hold it back."""
         space = self.live.get(handle.key)
         if space is None:
             space = self._make(handle)
-        if not (space.has_place or space.quarantined):
             self.places.take_over_bound(space)
-        return space
-
-    def activate(self, handle: SpaceHandle[Any]) -> Space:
-        """Make a live space, and start it as soon as it has a place."""
-        space = self._make(handle)
-        self.places.take(space)
-        self.places.arrived(space)
+            self.places.arrived(space)
+        elif not (space.has_place or space.quarantined):
+            self.places.take_over_bound(space)
         return space
 
     def _make(self, handle: SpaceHandle[Any]) -> Space:

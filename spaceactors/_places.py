@@ -217,7 +217,7 @@ class Places:
                     self.take_over_bound(space)
                 continue
             handle = next(iter(self._line.values()))[0][0]
-            self._runtime.activate(handle)
+            self._runtime.space_for(handle)
         self._make_room()
 
 

@@ -132,12 +132,20 @@ print(between - begin, time.process_time() - between)
 """
 
 
-def test_importing_spaceactors_costs_at_most_50_ms_over_trio(tmp_path: Path) -> None:
-    """Processor time, best of five processes; a machine that takes long over Trio too may take longer in proportion.
+TRIO_ALONE = 0.085  # seconds of processor time on an idle machine
 
-    Where importing Trio takes 60 ms, 50 ms are 0.8 of it.
+
+def test_importing_spaceactors_costs_at_most_50_ms_over_trio(tmp_path: Path) -> None:
+    """Processor time, best of nine fresh processes, byte code written.
+
+    Processor time still grows when other programs share the cores and their caches. How much it does is measured by
+    importing Trio in the same processes: where that takes longer than on an idle machine, so may we, in proportion.
+    The allowance is never less than 50 ms and knows nothing of how fast we were.
     """
     byte_code = {"PYTHONPYCACHEPREFIX": str(tmp_path)}  # kept from the first start on, as in an installed package
     run_python(IMPORTING, **byte_code)
-    costs = [tuple(map(float, run_python(IMPORTING, **byte_code).split())) for _ in range(5)]
-    assert min(ours for _, ours in costs) <= 0.050 or min(ours / trio for trio, ours in costs) <= 0.8, costs
+    trio_now, ours = (
+        min(times)
+        for times in zip(*(map(float, run_python(IMPORTING, **byte_code).split()) for _ in range(9)), strict=True)
+    )
+    assert ours <= 0.050 * max(1.0, trio_now / TRIO_ALONE), (ours, trio_now)

@@ -12,7 +12,7 @@ from spaceactors import _outcomes as outcomes
 from spaceactors._decide import Admission, Overload, admit_busy, admit_from_turn, admit_full
 from spaceactors._errors import BadCall, MailboxFull, NotAccepted, SpaceBusy, SpaceError
 from spaceactors._options import DiscardReason, Outcome, Overflow
-from spaceactors._space import Gate, Source
+from spaceactors._space import Gate, Source, Waiter
 
 if TYPE_CHECKING:
     from trio.lowlevel import Task
@@ -74,7 +74,7 @@ def offer(space: Space, message: Message, source: Source, waiting: Task | None, 
     # Nobody is there to be told that a tick was refused: it waits, and drops nothing of others.
     overflow = Overflow.WAIT if source is Source.TIMER else space.options.overflow
     full = admit_full(overflow, waiting=len(space.mailbox), capacity=space.capacity)
-    accepted = _take(space, message, full, waiting, may_wait=may_wait)
+    accepted = _take(space, Waiter(message, waiting, source), full, may_wait=may_wait)
     space.runtime.disturb(space)
     if admission is Admission.INTERRUPT and accepted and full is not Admission.DROP_NEWEST:
         space.runtime.suspensions.interrupt(space)
@@ -83,7 +83,8 @@ def offer(space: Space, message: Message, source: Source, waiting: Task | None, 
     return accepted
 
 
-def _take(space: Space, message: Message, full: Admission, waiting: Task | None, *, may_wait: bool) -> bool:
+def _take(space: Space, waiter: Waiter, full: Admission, *, may_wait: bool) -> bool:
+    message = waiter.message
     match full:
         case Admission.ACCEPT:
             accept(space, message)
@@ -97,7 +98,7 @@ def _take(space: Space, message: Message, full: Admission, waiting: Task | None,
         case Admission.LINE_UP if may_wait:
             if space.line is None:
                 space.line = deque()
-            space.line.append((message, waiting))
+            space.line.append(waiter)
             space.crowded = True
             _watch_expiry(space, message)
             return False
@@ -153,13 +154,14 @@ def admit(space: Space) -> None:
     """Let waiting senders in, in their order, as far as there are places."""
     line = space.line
     while line and len(space.mailbox) < space.capacity:
-        _let_in(space, *line.popleft())
+        _let_in(space, line.popleft())
     if not line:
         space.line = None
 
 
-def _let_in(space: Space, message: Message, task: Task | None) -> None:
+def _let_in(space: Space, waiter: Waiter) -> None:
     """Give a waiting sender the place that came free; its id may have become known while it waited."""
+    message, task = waiter.message, waiter.task
     try:
         if _joins(space, message):
             outcomes.forget_expiry(message)
@@ -193,7 +195,7 @@ def release_senders(space: Space) -> None:
 def leave_line(space: Space, message: Message) -> bool:
     """Take a message out of the line for places; tell whether it was there."""
     for entry in space.line or ():
-        if entry[0] is message:
+        if entry.message is message:
             space.line.remove(entry)  # type: ignore[union-attr]
             outcomes.forget_expiry(message)
             if not space.line:
@@ -203,10 +205,12 @@ def leave_line(space: Space, message: Message) -> bool:
 
 
 def turn_away_line(space: Space) -> None:
-    """Refuse all who wait for a place: the gate was closed."""
-    line, space.line = space.line, None
-    for message, task in line or ():
-        turn_away(space, message, task, refusal(space, message))
+    """Refuse those who wait for a place and whom the gate, closed by now, does not let pass."""
+    line = space.line or ()
+    space.line = deque(one for one in line if passes(space, one.source)) or None
+    for one in line:
+        if not passes(space, one.source):
+            turn_away(space, one.message, one.task, refusal(space, one.message))
 
 
 def turn_away(space: Space, message: Message, task: Task | None, error: SpaceError) -> None:
@@ -261,7 +265,7 @@ def _watch_expiry(space: Space, message: Message) -> None:
 
 
 def expire_waiting(space: Space, message: Message) -> None:
-    waiters = [task for entry, task in space.line or () if entry is message]
+    waiters = [one.task for one in space.line or () if one.message is message]
     if leave_line(space, message):
         turn_away(space, message, waiters[0], outcomes.expired(message, space.handle))
     elif message in space.mailbox:

@@ -11,6 +11,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
+from attrs import frozen
 from trio.lowlevel import reschedule
 
 from spaceactors._decide import Ending
@@ -69,6 +70,18 @@ class Source(Enum):
     # A send that leaves with its turn's commit.
     TURN = "turn"
     TIMER = "timer"
+
+
+@final
+@frozen
+class Waiter:
+    """Who stands in the line for a place."""
+
+    message: Message
+    # The task to wake when the message gets its place; None: a task waits for its answer, or nobody does.
+    task: Task | None
+    # Where it comes from: a gate that is closed meanwhile may let it pass.
+    source: Source
 
 
 # The gates of spaces that still work: a runtime that closes lets accepted work go on.
@@ -150,7 +163,7 @@ class Space:
         # ---- the mailbox: waiting messages in acceptance order, and senders that wait for a place
         self.mailbox: deque[Message] = deque()
         self.capacity = kind.options.mailbox_capacity
-        self.line: deque[tuple[Message, Task | None]] | None = None
+        self.line: deque[Waiter] | None = None
         # Pending messages whose ids their senders gave.
         self.asked: Mapping[str, Message] = _NO_MESSAGES
         # Why nothing is taken from outside; None: everything is.

@@ -5,6 +5,7 @@ The sync half changes the state record and wakes the worker; the async half is w
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -13,7 +14,7 @@ from spaceactors import _door as door
 from spaceactors import _outcomes as outcomes
 from spaceactors._actor import Failure
 from spaceactors._decide import Ending, Step, next_step
-from spaceactors._errors import SpaceQuarantined
+from spaceactors._errors import SpaceQuarantined, TurnTimeout
 from spaceactors._events import (
     MessageRetried,
     SpaceCrashed,
@@ -91,6 +92,9 @@ async def start(worker: Worker) -> None:
 
 
 async def _begin(space: Space, last: Failure | None) -> None:
+    if space.actor is not None:
+        # The start is run again: what the first try made is nobody's.
+        await space.runtime.background.stop(space, grace=0.0)
     space.actor = actor = space.runtime.make_actor(space)
     if "on_start" in space.kind.hooks:
         await actor.on_start()
@@ -116,30 +120,48 @@ async def _only_make(worker: Worker) -> bool:
 
 async def hook(worker: Worker, call: Callable[[], Awaitable[Any]]) -> bool:
     """Run a turn without a message; tell whether it was committed. A crash is noted as the space's failure."""
+    while True:
+        try:
+            return await _try_hook(worker, call)
+        except VersionLost:
+            if worker.space.ending is Ending.KILL:
+                return False
+        except Exception as error:
+            failed(worker.space, error, None)
+            return False
+
+
+async def _try_hook(worker: Worker, call: Callable[[], Awaitable[Any]]) -> bool:
+    """Run a hook once, and tell whether it was committed or was cut off."""
     space = worker.space
-    error: BaseException | None = None
+    seconds = space.options.turn_timeout
     worker.in_hook = True
     done = False
     try:
         with trio.CancelScope() as worker.scope:
             if space.lane is not None:
                 await space.lane.enter(worker)
+            if seconds is not None:
+                worker.scope.deadline = trio.current_time() + seconds
             await call()
             worker.returned = True
+            worker.scope.deadline = inf
             await commit(worker, None)
             done = True
-    except VersionLost:
-        done = True  # a hook is not run again: what it wrote is dropped, what it saw is reloaded
-    except Exception as raised:
-        error = raised
+        if not done and worker.cut is None:
+            raise out_of_time(space, "a hook", seconds, "SpaceOptions(turn_timeout=...)")
+        return done
     finally:
         worker.close()
         worker.cut = None
         if space.lane is not None:
             space.lane.end(worker)
-    if error is not None:
-        failed(space, error, None)
-    return done
+
+
+def out_of_time(space: Space, what: str, seconds: float | None, option: str) -> TurnTimeout:
+    """Return the error for a turn that took longer than an option allows."""
+    limit = "its time" if seconds is None else f"its {seconds:g} s"
+    return TurnTimeout(f"{what} of {space.name} took longer than {limit}; {option} sets how long it may take")
 
 
 def failed(space: Space, error: BaseException, message: Message | None) -> None:

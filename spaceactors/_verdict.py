@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from spaceactors import _life as life
 from spaceactors import _outcomes as outcomes
 from spaceactors._decide import Judgement, judge, only_leaf
-from spaceactors._errors import ActorCrashed, ConcurrentModification, Reject, Rejected, TurnTimeout
+from spaceactors._errors import ActorCrashed, ConcurrentModification, Reject, Rejected
 from spaceactors._message import short
 from spaceactors._options import DiscardReason
 from spaceactors._space import FAILED, REJECTED
@@ -15,6 +15,7 @@ from spaceactors._suspensions import part
 from spaceactors._turn import Cut
 
 if TYPE_CHECKING:
+    from spaceactors._errors import TurnTimeout
     from spaceactors._message import Message
     from spaceactors._space import Space
     from spaceactors._worker import Worker
@@ -90,7 +91,8 @@ def cut_off(worker: Worker, error: BaseException | None) -> None:
         return
     fatal = error is not None and not isinstance(error, Exception)
     if cut is None and not fatal:
-        failed(worker, message, error if question is not None and error is not None else _timed_out(space, error))
+        beside = None if question is None else error
+        failed(worker, message, beside or _timed_out(space, message, error))
         return
     worker.close()
     space.attention = True
@@ -102,8 +104,10 @@ def cut_off(worker: Worker, error: BaseException | None) -> None:
         life.told_failure(space, error)
 
 
-def _timed_out(space: Space, error: BaseException | None) -> TurnTimeout:
-    timeout = TurnTimeout(f"{space.name}: the turn took longer than it may")
+def _timed_out(space: Space, message: Message | None, error: BaseException | None) -> TurnTimeout:
+    seconds = None if message is None else message.handler.timeout
+    what = "a turn" if message is None else f"{message!r}"
+    timeout = life.out_of_time(space, what, seconds, "@handler(timeout=...) or SpaceOptions(turn_timeout=...)")
     timeout.__cause__ = error
     return timeout
 

@@ -16,6 +16,7 @@ from spaceactors import (
     SpaceError,
     SpaceOptions,
     SpaceStatus,
+    TurnTimeout,
     WhenAbandoned,
     WhenBusy,
     handler,
@@ -271,3 +272,66 @@ async def test_no_turn_runs_beside_a_start_hook_whatever_wakes_the_space():
         await space.resume()
         await space.ask(Slow.note)
         assert begun == [10, 10]
+
+
+# ---- hooks are turns
+
+
+class Opener(Actor[int]):
+    """Takes a second to begin, and counts what it began."""
+
+    async def on_start(self):
+        self.start_soon(trio.sleep_forever)
+        await trio.sleep(1)
+        self.state += 1
+        self.history.append("started")
+
+    @handler
+    async def read(self):
+        return self.state
+
+
+async def test_R30_a_hook_whose_version_is_lost_runs_again_on_what_is_there_now():
+    store = MemoryStore()
+    async with open_runtime(Opener, store=store) as runtime:
+        space = runtime.space("a")
+        space.send_nowait(Opener.read)
+        await trio.sleep(0.5)
+        await store.update(space, lambda _: 10)
+        assert await space.ask(Opener.read) == 11
+        assert await space.history.recent(9) == ["started"]
+        assert str(runtime.tree()).count("background") == 1
+        await space.kill()
+
+
+async def test_R30_turn_timeout_holds_for_hooks_and_says_so():
+    class Stuck(Actor):
+        options = SpaceOptions(turn_timeout=5, backoff=None, restart_limit=RestartLimit(1, 60))
+
+        async def on_start(self):
+            await trio.sleep_forever()
+
+    async with open_runtime(Stuck) as runtime:
+        space = runtime.space("a")
+        await space.pause()
+        await space.resume()
+        await trio.sleep(20)
+        info = await space.info()
+        assert info.status is SpaceStatus.QUARANTINED
+        assert isinstance(info.last_error, TurnTimeout)
+        assert "5 s" in str(info.last_error)
+        assert "SpaceOptions(turn_timeout=...)" in str(info.last_error)
+
+
+async def test_the_error_of_a_turn_that_took_too_long_names_its_seconds_and_the_option():
+    class Late(Actor):
+        options = SpaceOptions(turn_timeout=2.5, backoff=None)
+
+        @handler
+        async def work(self):
+            await trio.sleep_forever()
+
+    async with open_runtime(Late) as runtime:
+        with pytest.raises(ActorCrashed, match=r"2\.5 s.*@handler\(timeout=...\)") as caught:
+            await runtime.space("a").ask(Late.work)
+        assert isinstance(caught.value.__cause__, TurnTimeout)

@@ -5,7 +5,7 @@ Sync: a space that comes to rest, ends or is created calls in, and what follows 
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from heapq import heapify, heappop
 from typing import TYPE_CHECKING, Any, final
 
@@ -32,27 +32,39 @@ if TYPE_CHECKING:
 class Places:
     """The bound on live spaces. Quarantined spaces have no place: they run nothing."""
 
-    __slots__ = ("_bound", "_candidates", "_held_back", "_leaving", "_line", "_none_idle", "_runtime", "_taken")
+    __slots__ = (
+        "_admitting",
+        "_bound",
+        "_candidates",
+        "_held_back",
+        "_leaving",
+        "_line",
+        "_none_idle",
+        "_runtime",
+        "_taken",
+    )
 
     def __init__(self, runtime: Hub, bound: int) -> None:
         self._runtime = runtime
         self._bound = bound
         self._taken = 0
-        # Spaces with accepted messages whose activation waits for a place.
-        self._held_back: deque[Space] = deque()
+        # Spaces with accepted messages whose activation waits for a place, in the order of arrival.
+        self._held_back: OrderedDict[Space, None] = OrderedDict()
         # Messages that wait outside for a place for their space, by space, in the order of arrival.
         self._line: OrderedDict[tuple[str, str], list[tuple[SpaceHandle[Any], Message, Task | None]]] = OrderedDict()
         # Idle spaces by the time since when, as of the last look; entries may be out of date.
         self._candidates: list[tuple[float, int, Space]] = []
         # Nothing came to rest since a look around found nothing idle: another look would find nothing either.
         self._none_idle = False
+        # Free places are being given away: what becomes free meanwhile is given away there too.
+        self._admitting = False
         # Spaces that were asked to leave for somebody who waits, and have something to clean up first.
         self._leaving: set[Space] = set()
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody waits for a place."""
-        return bool(self._held_back or self._line)
+        """Whether a space that comes to rest must say so: its place is wanted, or was the last time there was none."""
+        return self._none_idle or bool(self._held_back or self._line) or self._taken > self._bound
 
     @property
     def taken(self) -> int:
@@ -61,8 +73,7 @@ class Places:
 
     def free(self) -> bool:
         """Tell whether there is a place, after letting the longest idle space go if need be."""
-        if self._taken >= self._bound and not self.wanted:
-            self._none_idle = False  # as long as nobody waited, spaces came to rest without a word
+        if self._taken >= self._bound and not (self._held_back or self._line):
             self._evict()
         return self._taken < self._bound
 
@@ -71,20 +82,23 @@ class Places:
         if self.free():
             self.take_over_bound(space)
         else:
-            self._held_back.append(space)
+            self._held_back[space] = None
             self._make_room()
 
     def take_over_bound(self, space: Space) -> None:
         """Give a space a place whether there is one or not: an open turn waits for it, or somebody revived it."""
+        self._held_back.pop(space, None)
         if not space.has_place:
             space.has_place = True
             self._taken += 1
         if not space.workers and not space.gone:
             self._runtime.start_workers(space)
+        self._make_room()
 
     def leave(self, space: Space) -> None:
         """Take the place back."""
         self._leaving.discard(space)
+        self._held_back.pop(space, None)
         if space.has_place:
             space.has_place = False
             self._taken -= 1
@@ -173,11 +187,11 @@ class Places:
             life.ask_to_passivate(space)
 
     def _short(self) -> bool:
-        """Tell whether more spaces wait for a place than are leaving."""
-        return len(self._held_back) + len(self._line) > len(self._leaving)
+        """Tell whether more places are wanted, or taken over the bound, than are about to come free."""
+        return len(self._held_back) + len(self._line) + self._taken - self._bound > len(self._leaving)
 
     def _make_room(self) -> None:
-        """Let idle spaces go for those who wait."""
+        """Let idle spaces go for those who wait, and while there are more than the bound allows."""
         while self._short() and self._evict():
             pass
 
@@ -210,14 +224,18 @@ class Places:
 
     def _admit(self) -> None:
         """Give free places to those who wait: accepted messages first."""
-        while self._taken < self._bound and (self._held_back or self._line):
-            if self._held_back:
-                space = self._held_back.popleft()
-                if not space.gone:
-                    self.take_over_bound(space)
-                continue
-            handle = next(iter(self._line.values()))[0][0]
-            self._runtime.space_for(handle)
+        if self._admitting:
+            return
+        self._admitting = True
+        try:
+            while self._taken < self._bound and (self._held_back or self._line):
+                if self._held_back:
+                    self.take_over_bound(next(iter(self._held_back)))
+                else:
+                    handle = next(iter(self._line.values()))[0][0]
+                    self._runtime.space_for(handle)
+        finally:
+            self._admitting = False
         self._make_room()
 
 

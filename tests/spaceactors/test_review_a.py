@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from spaceactors import Actor, RuntimeConfig, handler, open_runtime
+from spaceactors import Actor, MailboxFull, RuntimeConfig, SpaceStatus, handler, open_runtime
 
 
 class Clerk(Actor[int]):
@@ -36,7 +37,7 @@ class Clerk(Actor[int]):
         return "pong"
 
 
-async def test_S3_a_space_for_which_senders_wait_outside_has_one_activation_when_a_turn_asks_it(autojump_clock):
+async def test_T9_a_space_for_which_senders_wait_outside_has_one_activation_when_a_turn_asks_it(autojump_clock):
     """Whoever makes a space live lets those in who waited for it."""
     Clerk.running = Clerk.most = 0
     async with open_runtime(Clerk, config=RuntimeConfig(max_live_spaces=2)) as runtime:
@@ -52,3 +53,39 @@ async def test_S3_a_space_for_which_senders_wait_outside_has_one_activation_when
                 await space.kill()
             await trio.sleep(40)
     assert Clerk.most == 1
+
+
+async def _live(runtime):
+    return (await runtime.snapshot()).live
+
+
+async def test_T9_spaces_that_an_open_turn_needed_over_the_bound_leave_when_they_are_idle(autojump_clock):
+    """The bound is left for as long as a turn needs it, not for good."""
+    async with open_runtime(Clerk, config=RuntimeConfig(max_live_spaces=2)) as runtime:
+        await runtime.space("x").ask(Clerk.ask_all, [f"s{number}" for number in range(300)])
+        await trio.sleep(1)
+        assert await _live(runtime) <= 2
+
+
+async def test_T9_a_newcomer_finds_a_place_after_many_were_live_over_the_bound(autojump_clock):
+    """However many spaces leave for it, they leave one after the other."""
+    async with open_runtime(Clerk, config=RuntimeConfig(max_live_spaces=2)) as runtime:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(runtime.space("x").ask, Clerk.ask_all, [f"s{number}" for number in range(1500)])
+            await wait_all_tasks_blocked()
+            assert await runtime.space("new").ask(Clerk.ping) == "pong"
+        await trio.sleep(1)
+        assert await _live(runtime) <= 2
+
+
+async def test_T9_a_refused_sender_is_let_in_once_a_space_came_to_rest(autojump_clock):
+    """That nothing was idle is known until something comes to rest."""
+    async with open_runtime(Clerk, config=RuntimeConfig(max_live_spaces=1)) as runtime:
+        await runtime.space("x").send(Clerk.work, 2)
+        await trio.sleep(1)
+        for _ in range(2):
+            with pytest.raises(MailboxFull):
+                runtime.space("new").send_nowait(Clerk.ping)
+        await trio.sleep(2)
+        runtime.space("new").send_nowait(Clerk.ping)
+        assert (await runtime.space("x").info()).status is SpaceStatus.PASSIVE

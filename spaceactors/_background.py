@@ -47,7 +47,7 @@ class Background:
     ) -> None:
         """Start a task of the space's present incarnation."""
         running = Running(self._runtime.block.signal, space)
-        space.background = (*space.background, running)
+        space.began(running)
         self._runtime.block.start_soon(self._run, space, running, fn, args, name=name)
 
     async def _run(
@@ -55,7 +55,7 @@ class Background:
     ) -> None:
         here.set(BackgroundPlace(space))
         ended = await running.run(fn, lambda: args, lambda: self._begun(space, running))
-        space.background = tuple(one for one in space.background if one is not running)
+        space.ended(running)
         self._runtime.block.stopper.ended(running)
         running.end()
         if ended.kind is ExitKind.FATAL and ended.error is not None:
@@ -103,5 +103,5 @@ class Background:
         else:
             for running in space.background:
                 self._runtime.block.stopper.stop(running, grace)
-        for running in space.background:
+        for running in tuple(space.background):
             await running.wait_ended()

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from supervisors._running import Running
 
 _NO_MESSAGES: Mapping[str, Message] = MappingProxyType({})
+_NO_WORK: Mapping[Running, None] = MappingProxyType({})
 OUTCOMES = tuple(Outcome)
 HANDLED, REJECTED, FAILED, EXPIRED, DISCARDED, RETURNED = range(len(OUTCOMES))
 
@@ -206,8 +207,8 @@ class Space:
         self.paused = False
         # Ends the backoff or the quarantine.
         self.alarm: Alarm | None = None
-        # What `start_soon` started and still runs.
-        self.background: tuple[Running, ...] = ()
+        # What `start_soon` started and still runs, in that order.
+        self.background: Mapping[Running, None] = _NO_WORK
 
         # ---- the turn's state: what the running turn sees, and the version on which it builds
         self.working = row.state
@@ -342,6 +343,20 @@ class Space:
 
     def _look_whether_quick(self) -> None:
         self.quick = not (self._gate or self.lane or self.gone) and self.runtime.plain
+
+    # ---- background work
+
+    def began(self, running: Running) -> None:
+        """Note background work that was started."""
+        if not isinstance(self.background, dict):
+            self.background = {}
+        self.background[running] = None
+
+    def ended(self, running: Running) -> None:
+        """Forget background work that has ended."""
+        if isinstance(self.background, dict):
+            del self.background[running]
+            self.background = self.background or _NO_WORK
 
     # ---- waking
 

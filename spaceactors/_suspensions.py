@@ -38,13 +38,15 @@ class Suspended(BaseException):
 
 def part(error: BaseException | None) -> tuple[Suspended | None, BaseException | None]:
     """Part what a try has raised into its first question and everything else: tasks below a turn can ask at once."""
+    if isinstance(error, Suspended):
+        return error, None
     if not isinstance(error, BaseExceptionGroup):
-        return (error, None) if isinstance(error, Suspended) else (None, error)
+        return None, error
     question: BaseException | None
     question, rest = cast("BaseExceptionGroup[BaseException]", error).split(Suspended)
     while isinstance(question, BaseExceptionGroup):
         question = cast("BaseExceptionGroup[BaseException]", question).exceptions[0]
-    return (question, rest) if isinstance(question, Suspended) else (None, error)
+    return cast("Suspended | None", question), rest
 
 
 @final

@@ -36,6 +36,7 @@ def post(handle: SpaceHandle[Any], place: Place, message: Message) -> str:
     if sender.runtime is not handle._runtime:
         msg = f"{handle!r} belongs to another runtime: nothing of a turn can leave with its commit to there"
         raise BadCall(msg, space=handle, message=message)
+    handle.runtime.row_of(handle)  # here, so that nothing can be wrong with the target after the commit
     extra = message.rare()
     extra.sender = sender.handle
     worker = sender.worker_of(place)
@@ -110,7 +111,7 @@ def _refuse_ring(handle: SpaceHandle[Any], worker: Worker, target: Space, messag
         held = next((one for one in path if one.held_by), None)
         if held is None:
             names = " → ".join(one.name for one in (worker.space, *path))
-            msg = f"waiting here would wait for ever: {names}"
+            msg = f"waiting here would wait for ever: {names}; use `send`, or ask from background work"
             raise AskCycle(msg, space=handle, message=message)
         held.held_by = ()
         held.wake()
@@ -139,18 +140,27 @@ def _leave(handle: SpaceHandle[Any], message: Message, task: Task) -> None:
     """Take back what waits for a place, and the wish for an answer."""
     if message.waiter is task:
         message.waiter = None
+        if message.extra is not None:
+            message.extra.left = True
     runtime = handle.runtime
     if runtime.places.leave_line(handle, message):
         return
     space = runtime.live.get(handle.key)
     if space is None or door.leave_line(space, message):
         return
-    if message.extra is not None and message.extra.identified:
-        first = space.asked.get(message.id)
-        if first is not None and first.extra is not None and task in first.extra.more_waiters:
-            first.extra.more_waiters.remove(task)
+    first = _leave_joined(space, message)
     for worker in space.workers:
-        worker.abandon(message)
+        worker.abandon(first)
+
+
+def _leave_joined(space: Space, message: Message) -> Message:
+    """Take back the wish for the answer to an earlier message, and return it if nobody else wants it either."""
+    first = space.asked.get(message.id) if message.extra is not None and message.extra.identified else None
+    if first is None or first.extra is None or message not in first.extra.joined:
+        return message
+    first.extra.joined.remove(message)
+    # A message that was sent has no asker who could have left: it runs to its end.
+    return first if first.extra.left else message
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from spaceactors import _door as door
 from spaceactors._errors import BadCall
 from spaceactors._message import Message, MessageOptions, new_message
 from spaceactors._space import Source
+from spaceactors._turn import works_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +90,7 @@ def offer(
         if handle._plain:
             handle._space = space
     handle.check_group(space)
-    source = Source.BACKGROUND if place is not None and place.background else Source.OUTSIDE
+    source = Source.BACKGROUND if works_in(handle.runtime, place) else Source.OUTSIDE
     return door.offer(space, message, source, waiting, may_wait=may_wait)
 
 

@@ -240,7 +240,7 @@ def _joins(space: Space, message: Message) -> bool:
     if task is not None and earlier is not None:
         if space.gate is Gate.QUARANTINED:
             raise refusal(space, message)  # the earlier one stays, and nobody knows for how long
-        earlier.rare().more_waiters.append(task)
+        earlier.rare().joined.append(message)
     elif task is not None and known is not None:
         message.waiter = None
         rejected = known.outcome is Outcome.REJECTED

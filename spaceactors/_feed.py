@@ -65,7 +65,7 @@ class Feed:
 class FeedReader:
     """One subscriber: a bounded buffer; when it is full the oldest event makes room and is counted as missed."""
 
-    __slots__ = ("_buffer", "_closed", "_missed", "_size", "_type", "_waiting")
+    __slots__ = ("_buffer", "_closed", "_missed", "_size", "_taken", "_type", "_waiting")
 
     def __init__(self, event: type[Any] | None, size: int, backlog: Iterable[Emitted[Any] | Gap] = ()) -> None:
         self._type = event
@@ -74,6 +74,8 @@ class FeedReader:
         self._missed = 0
         self._waiting: trio.Event | None = None
         self._closed = False
+        # Whether a task asks for the next event.
+        self._taken = False
         for one in backlog:
             self._keep(one)
 
@@ -94,6 +96,16 @@ class FeedReader:
         return self
 
     async def __anext__(self) -> Emitted[Any] | Gap:
+        if self._taken:
+            msg = "another task reads this feed already: subscribe once for each task"
+            raise trio.BusyResourceError(msg)
+        self._taken = True
+        try:
+            return await self._next()
+        finally:
+            self._taken = False
+
+    async def _next(self) -> Emitted[Any] | Gap:
         await trio.lowlevel.checkpoint_if_cancelled()
         while not (self._buffer or self._missed or self._closed):
             self._waiting = trio.Event()

@@ -33,7 +33,7 @@ from spaceactors._space import Gate, Source, Space
 from spaceactors._stopwatch import Stopwatch
 from spaceactors._suspensions import Suspensions
 from spaceactors._ticking import Ticking
-from spaceactors._turn import here
+from spaceactors._turn import here, works_in
 from spaceactors._worker import Worker
 from supervisors._drain import set_current_signal
 from supervisors._events import Broadcast
@@ -189,11 +189,17 @@ class Hub:
         return bare.initial_state()
 
     def row_of(self, handle: SpaceHandle[Any]) -> Row:
-        """Return a space's row, begun now if need be."""
+        """Return a space's row, begun now if need be. Raises `BadCall` if the class cannot say how it begins."""
         row = self.store.find(handle.kind, handle.id)
         if row is None:
-            group = handle.group or self.by_name[handle.kind].cls.group_of(handle.id)
-            row = self.store.create(handle.kind, handle.id, self.first_state(handle), group)
+            cls = self.by_name[handle.kind].cls
+            try:
+                group = handle.group or cls.group_of(handle.id)
+                state = self.first_state(handle)
+            except Exception as error:
+                msg = f"{cls.__name__} cannot begin the space {handle.id!r}: group_of or initial_state raised {error!r}"
+                raise BadCall(msg, space=handle) from error
+            row = self.store.create(handle.kind, handle.id, state, group)
         return row
 
     def state_replaced(self, handle: SpaceHandle[Any]) -> None:
@@ -325,7 +331,7 @@ class Hub:
 
     def check_open(self, handle: SpaceHandle[Any], message: Message | None = None) -> None:
         """Refuse what comes from outside once the runtime drains; what accepted work does goes on."""
-        if self.closed or (self.draining and here.get() is None):
+        if self.closed or (self.draining and not works_in(self, here.get())):
             raise RuntimeClosed(_CLOSED, space=handle, message=message)
 
     def line_up(self, handle: SpaceHandle[Any], message: Message, waiting: Task | None, *, may_wait: bool) -> bool:
@@ -336,6 +342,7 @@ class Hub:
                 " use `await handle.send(...)`"
             )
             raise MailboxFull(msg, space=handle, message=message)
+        self.row_of(handle)  # what the class has to say to it concerns the sender, not whoever makes a place free
         self.places.line_up(handle, message, waiting)
         return False
 

@@ -65,8 +65,10 @@ class Extra:
     timer: Timer | None = None
     # Rings when the message expires.
     expiry: Alarm | None = None
-    # Who asked with the same id, besides the first.
-    more_waiters: list[Task] = field(factory=list["Task"])
+    # The same call under the same id: its later askers get this message's answer.
+    joined: list[Message] = field(factory=list["Message"])
+    # Whether its own asker has left.
+    left: bool = False
     # Whether the id was given by the sender, and is remembered.
     identified: bool = False
     # Tries that were begun and count.

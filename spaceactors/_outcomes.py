@@ -47,13 +47,17 @@ def settle(
 
 
 def answer(space: Space, message: Message, reply: object, error: BaseException | None) -> None:
+    _wake(message, reply, error)
+    if message.extra is not None and message.extra.joined:
+        joined, message.extra.joined = message.extra.joined, []
+        for other in joined:
+            _wake(other, reply, None if error is None else copy_of(error, space, message))
+
+
+def _wake(message: Message, reply: object, error: BaseException | None) -> None:
     task, message.waiter = message.waiter, None
     if task is not None:
         reschedule(task, Value(reply) if error is None else Error(error))
-    if message.extra is not None and message.extra.more_waiters:
-        others, message.extra.more_waiters = message.extra.more_waiters, []
-        for other in others:
-            reschedule(other, Value(reply) if error is None else Error(copy_of(error, space, message)))
 
 
 def tell_askers(space: Space, error: BaseException) -> None:
@@ -61,7 +65,7 @@ def tell_askers(space: Space, error: BaseException) -> None:
     for message in space.mailbox:
         answer(space, message, None, copy_of(error, space, message))
         if message.extra is not None and message.extra.reader is not None:
-            message.extra.reader.close(copy_of(error, space, message))
+            message.extra.reader.give_up(copy_of(error, space, message))
 
 
 def _tell(

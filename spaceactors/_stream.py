@@ -23,7 +23,7 @@ _AHEAD = 16
 class Reader:
     """The buffer of one stream."""
 
-    __slots__ = ("_error", "_items", "_on_leave", "_reading", "_writing", "left", "over", "started")
+    __slots__ = ("_error", "_items", "_on_leave", "_reading", "_taken", "_writing", "left", "over", "started")
 
     def __init__(self, on_leave: Callable[[], object]) -> None:
         self._items: deque[Any] = deque()
@@ -32,6 +32,8 @@ class Reader:
         self.over = False
         self._reading: trio.lowlevel.Task | None = None
         self._writing: trio.lowlevel.Task | None = None
+        # Whether a task asks for the next item.
+        self._taken = False
         self._on_leave = on_leave
         # Nobody reads any more: items are dropped.
         self.left = False
@@ -73,12 +75,27 @@ class Reader:
         self._error = error
         self._wake_reader()
 
+    def give_up(self, error: BaseException) -> None:
+        """End the stream while its message stays: when its turn comes, nobody reads what it yields."""
+        self.close(error)
+        self.left = True
+
     # ---- the reader's side
 
     def __aiter__(self) -> Reader:
         return self
 
     async def __anext__(self) -> Any:
+        if self._taken:
+            msg = "another task reads this stream already: read it in one task, which passes the items on"
+            raise trio.BusyResourceError(msg)
+        self._taken = True
+        try:
+            return await self._next()
+        finally:
+            self._taken = False
+
+    async def _next(self) -> Any:
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self._items and not self.over:
             await self._wait()

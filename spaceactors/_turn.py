@@ -13,6 +13,7 @@ from spaceactors._errors import OutsideTurn
 
 if TYPE_CHECKING:
     from spaceactors._handle import SpaceHandle
+    from spaceactors._hub import Hub
     from spaceactors._message import Message
     from spaceactors._space import Space
     from spaceactors._timers import Timer
@@ -82,6 +83,11 @@ def descends(task: trio.lowlevel.Task, ancestor: trio.lowlevel.Task) -> bool:
             return False
         task = nursery.parent_task
     return True
+
+
+def works_in(runtime: Hub, place: Place | None) -> bool:
+    """Tell whether code that runs at `place` is work that this runtime has accepted: work of another is outside."""
+    return place is not None and place.space.runtime is runtime and (place.background or place.in_turn())
 
 
 def inside(space: Space) -> bool:

@@ -131,7 +131,7 @@ class Worker:
 
     def abandon(self, message: Message) -> None:
         """Act on an asker or reader that left while its turn runs, unless others wait for the same answer."""
-        wanted = message.extra is not None and message.extra.more_waiters
+        wanted = message.extra is not None and message.extra.joined
         if message is self.message and not wanted and message.handler.when_abandoned is WhenAbandoned.CANCEL:
             self.cancel(Cut.ABANDONED)
 

@@ -20,8 +20,6 @@ from spaceactors._space import Gate
 from spaceactors._store import Row
 
 if TYPE_CHECKING:
-    from trio.lowlevel import Task
-
     from spaceactors._handle import SpaceHandle
     from spaceactors._hub import Hub
     from spaceactors._message import Message
@@ -77,16 +75,16 @@ def _take_messages(space: Space) -> list[Message]:
 
 def _let_go(message: Message, space: Space) -> None:
     """Tell all who wait for a message that nobody will answer them."""
-    waiters: list[Task | None] = [message.waiter]
-    message.waiter = None
+    waiting = [message]
     extra = message.extra
     if extra is not None:
-        waiters += extra.more_waiters
-        extra.more_waiters = []
+        waiting += extra.joined
+        extra.joined = []
         if extra.reader is not None:
             extra.reader.close(RuntimeClosed(_KILLED, space=space.handle, message=message))
             extra.reader = None
-    for task in waiters:
+    for one in waiting:
+        task, one.waiter = one.waiter, None
         if task is not None:
             reschedule(task, Error(RuntimeClosed(_KILLED, space=space.handle, message=message)))
 

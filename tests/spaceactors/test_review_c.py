@@ -105,3 +105,202 @@ async def test_a_sender_from_outside_in_line_for_a_place_is_refused_by_the_drain
             now = trio.current_time()
             await runtime.drain()
     assert refused == [now]
+
+
+class Neighbour(Actor):
+    """Works beside its turns on spaces of another runtime."""
+
+    def __init__(self, elsewhere):
+        self.elsewhere = elsewhere
+
+    @handler
+    async def begin(self):
+        self.start_soon(self.work)
+
+    async def work(self):
+        try:
+            while True:
+                await self.elsewhere.space("there").send(Narrow.slow)
+                await trio.sleep(0.9)
+        except NotAccepted as error:
+            self.elsewhere.refused = error
+
+
+class Elsewhere:
+    """Another runtime, and what it refused."""
+
+    refused = None
+
+    def __init__(self, runtime):
+        self.space = runtime.space
+
+
+async def test_a_draining_runtime_takes_nothing_from_background_work_of_another_runtime():
+    """Only work that a runtime itself has accepted passes its closed door, else its drain need not end."""
+    async with open_runtime(Narrow, config=RuntimeConfig(drain_timeout=50)) as draining:
+        elsewhere = Elsewhere(draining)
+        async with open_runtime(Neighbour, deps=elsewhere) as other:
+            await other.space("a").ask(Neighbour.begin)
+            await trio.sleep(0.5)
+            report = await draining.drain()
+            await trio.sleep(1)
+            await other.space("a").kill()
+    assert isinstance(elsewhere.refused, RuntimeClosed)
+    assert (report.clean, report.seconds) == (True, pytest.approx(0.5))
+
+
+class Pair(Actor):
+    """Asks a message that somebody sent before, and is asked back."""
+
+    @handler
+    async def join(self):
+        return await self.space("b").with_options(message_id="m").ask(Pair.slow)
+
+    @handler
+    async def slow(self):
+        await trio.sleep(1)
+
+    @handler
+    async def back(self):
+        return await self.space("a").ask(Pair.pong)
+
+    @handler
+    async def pong(self):
+        return "pong"
+
+    @handler
+    async def round(self):
+        return await self.space("b").ask(Pair.back)
+
+
+async def test_an_asker_that_joined_and_is_answered_closes_no_ring():
+    """A question asked in the moment of the answer waits for nobody who waits for it."""
+    async with open_runtime(Pair) as runtime:
+        runtime.space("b").with_options(message_id="m").send_nowait(Pair.slow)
+        runtime.space("a").send_nowait(Pair.join)
+        await wait_all_tasks_blocked()
+        assert await runtime.space("b").ask(Pair.back) == "pong"
+
+
+async def test_a_ring_of_questions_says_what_to_write_instead():
+    """Who closes a ring wants to know the ways out."""
+    async with open_runtime(Pair) as runtime:
+        with pytest.raises(Exception, match="failed at") as caught:
+            await runtime.space("a").ask(Pair.round)
+        cause = caught.value
+        while not isinstance(cause, AskCycle):
+            cause = cause.__cause__
+        assert "use `send`, or ask from background work" in str(cause)
+
+
+class Wanted(Actor):
+    """Works as long as somebody wants the answer."""
+
+    options = SpaceOptions(when_abandoned=WhenAbandoned.CANCEL)
+
+    @handler
+    async def work(self):
+        await trio.sleep(100)
+        return "done"
+
+
+async def ask_for(seconds, space):
+    with trio.move_on_after(seconds):
+        return await space.ask(Wanted.work)
+    return "left"
+
+
+async def test_a_turn_ends_when_the_last_of_several_askers_leaves():
+    """Under one id they all want the same answer; none of them is left."""
+    async with open_runtime(Wanted) as runtime:
+        space = runtime.space("w").with_options(message_id="m")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask_for, 5, space)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(ask_for, 9, space)
+        await wait_all_tasks_blocked()
+        assert (await runtime.snapshot()).ledger.pending == 0
+        assert trio.current_time() == pytest.approx(9)
+
+
+async def test_a_turn_goes_on_while_one_of_several_askers_waits():
+    """It does not matter which of them leaves first."""
+    async with open_runtime(Wanted) as runtime:
+        space = runtime.space("w").with_options(message_id="m")
+        async with trio.open_nursery() as nursery:
+            for seconds in (5, 9):
+                nursery.start_soon(ask_for, seconds, space)
+                await wait_all_tasks_blocked()
+            assert await ask_for(1000, space) == "done"
+
+
+async def test_a_message_that_was_sent_goes_on_when_an_asker_that_joined_leaves():
+    """Nobody who sends waits for an answer, so nobody has left."""
+    async with open_runtime(Wanted) as runtime:
+        space = runtime.space("w").with_options(message_id="m")
+        await space.send(Wanted.work)
+        assert await ask_for(5, space) == "left"
+        assert await ask_for(1000, space) == "done"
+
+
+class Teller(Actor):
+    """Streams, after a crash that nobody survives."""
+
+    options = SpaceOptions(restart_limit=RestartLimit(0, 60))
+
+    @handler
+    async def crash(self):
+        await trio.sleep(1)
+        raise ValueError
+
+    @handler
+    async def tell(self):
+        for number in range(40):
+            yield number
+
+    @handler
+    async def slowly(self):
+        for number in range(4):
+            await trio.sleep(1)
+            yield number
+        self.emit("over")
+
+    @handler
+    async def ping(self):
+        return "pong"
+
+
+async def test_a_stream_that_a_quarantine_ended_holds_no_turn_up_after_the_revival():
+    """Its reader was told, and reads no more: the turn runs for nobody, and to its end."""
+    async with open_runtime(Teller) as runtime:
+        space = runtime.space("t")
+        await space.send(Teller.crash)
+        async with space.stream(Teller.tell) as items:
+            with pytest.raises(SpaceQuarantined):
+                await anext(items)
+            await space.revive()
+            with trio.fail_after(10):
+                assert await space.ask(Teller.ping) == "pong"
+            assert [item async for item in items] == []
+
+
+async def test_a_second_task_that_reads_a_stream_is_refused():
+    """Two readers would each miss what the other takes."""
+    async with open_runtime(Teller) as runtime, runtime.space("t").stream(Teller.slowly) as items:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(anext, items)
+            await wait_all_tasks_blocked()
+            with pytest.raises(trio.BusyResourceError, match="another task reads this stream"):
+                await anext(items)
+        assert await anext(items) == 1
+
+
+async def test_a_second_task_that_reads_a_feed_is_refused():
+    """A feed has one reader, a space any number of feeds."""
+    async with open_runtime(Teller) as runtime, runtime.space("t").subscribe() as feed:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(anext, feed)
+            await wait_all_tasks_blocked()
+            with pytest.raises(trio.BusyResourceError, match="another task reads this feed"):
+                await anext(feed)
+            await runtime.space("t").send(Teller.slowly)

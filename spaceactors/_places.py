@@ -14,7 +14,7 @@ from trio.lowlevel import reschedule
 
 from spaceactors import _door as door
 from spaceactors import _life as life
-from spaceactors._errors import NotAccepted
+from spaceactors._errors import BadCall, NotAccepted
 from spaceactors._outcomes import expired
 from spaceactors._space import Source
 
@@ -148,10 +148,11 @@ class Places:
 
     def arrived(self, space: Space) -> None:
         """Let those in who waited for a space that is there now."""
-        for _, message, task in self._line.pop((space.kind.name, space.id), ()):
+        for handle, message, task in self._line.pop((space.kind.name, space.id), ()):
             if message.extra is not None:
                 message.extra.forget_expiry()  # the space watches it from here on
             try:
+                handle.check_group(space)
                 accepted = door.offer(space, message, Source.OUTSIDE, task, may_wait=True)
             except NotAccepted as error:
                 _wake(message, task, error)
@@ -232,11 +233,19 @@ class Places:
                 if self._held_back:
                     self.take_over_bound(next(iter(self._held_back)))
                 else:
-                    handle = next(iter(self._line.values()))[0][0]
-                    self._runtime.space_for(handle)
+                    self._let_first_in()
         finally:
             self._admitting = False
         self._make_room()
+
+    def _let_first_in(self) -> None:
+        """Make the space live for which somebody has waited longest; those who wait for it come in with that."""
+        key, entries = next(iter(self._line.items()))
+        try:
+            self._runtime.space_for(entries[0][0])
+        except BadCall as error:  # its row was there when they came, and has been deleted since
+            for _, message, task in self._line.pop(key, ()):
+                _wake(message, task, error)
 
 
 def _wake(message: Message, task: Task | None, error: SpaceError) -> None:

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from spaceactors import Actor, MailboxFull, RuntimeConfig, SpaceStatus, handler, open_runtime
+from spaceactors import Actor, ActorCrashed, BadCall, MailboxFull, RuntimeConfig, SpaceStatus, handler, open_runtime
 
 
 class Clerk(Actor[int]):
@@ -89,3 +89,60 @@ async def test_T9_a_refused_sender_is_let_in_once_a_space_came_to_rest(autojump_
         await trio.sleep(2)
         runtime.space("new").send_nowait(Clerk.ping)
         assert (await runtime.space("x").info()).status is SpaceStatus.PASSIVE
+
+
+class Picky(Actor[int]):
+    """Has no place in any group for some ids."""
+
+    @classmethod
+    def group_of(cls, space_id, /):
+        if space_id == "bad":
+            raise ValueError("no group for it")
+
+    @handler
+    async def work(self, seconds):
+        await trio.sleep(seconds)
+
+    @handler
+    async def post(self, *others):
+        self.state += 1
+        for other in others:
+            await self.space(other).send(Picky.work, 0)
+
+
+async def test_L13_a_class_that_cannot_begin_a_space_tells_the_sender_that_would_wait_for_it(autojump_clock):
+    """Not whoever makes the place free."""
+    async with open_runtime(Picky, config=RuntimeConfig(max_live_spaces=1)) as runtime:
+        await runtime.space("x").send(Picky.work, 1)
+        with pytest.raises(BadCall, match="no group for it") as caught:
+            await runtime.space("bad").send(Picky.work, 1)
+        assert isinstance(caught.value.__cause__, ValueError)
+        await runtime.space("x").ask(Picky.work, 1)
+
+
+async def test_L13_a_turn_that_sends_to_a_space_that_cannot_begin_has_done_nothing(autojump_clock):
+    """What is wrong with a target comes out at the send, not between the commit and what it makes visible."""
+    async with open_runtime(Picky) as runtime:
+        with pytest.raises(ActorCrashed, match="no group for it"):
+            await runtime.space("x").ask(Picky.post, "good", "bad")
+        assert await runtime.space("x").state() == 0
+        assert (await runtime.snapshot()).ledger.accepted == 1
+
+
+async def test_M10_who_waited_for_a_space_with_another_group_than_it_has_is_refused(autojump_clock):
+    """The first message fixes the group, whether it came in at once or waited for a place."""
+    async with open_runtime(Clerk, config=RuntimeConfig(max_live_spaces=1)) as runtime:
+        await runtime.space("x").send(Clerk.work, 1)
+        refused = []
+
+        async def ask(group):
+            try:
+                await runtime.space("a", group=group).ask(Clerk.ping)
+            except BadCall as error:
+                refused.append((group, str(error)))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, "one")
+            await wait_all_tasks_blocked()
+            nursery.start_soon(ask, "two")
+        assert refused == [("two", "a belongs to the group 'one' since its first message, not to 'two'")]

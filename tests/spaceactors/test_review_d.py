@@ -124,6 +124,9 @@ class Faller(Actor, kind="faller"):
         raise ValueError
 
     @handler
+    async def pass_by(self) -> None: ...
+
+    @handler
     async def work(self, seconds: float) -> None:
         await trio.sleep(seconds)
 
@@ -140,6 +143,19 @@ async def test_O2_a_letter_that_is_sent_again_and_fails_again_is_a_letter_again(
     async with open_runtime(Faller) as runtime:
         message_id = await runtime.space("a").send(Faller.fail)
         await wait_all_tasks_blocked()
+        assert await runtime.dead_letters.resend(message_id) == 1
+        await wait_all_tasks_blocked()
+        assert [one.message.id for one in await runtime.dead_letters.list()] == [message_id]
+
+
+async def test_O2_a_letter_that_fails_again_before_its_sender_wakes_is_kept():
+    async with open_runtime(Faller) as runtime:
+        faller = runtime.space("a")
+        message_id = await faller.send(Faller.fail)
+        await wait_all_tasks_blocked()
+        faller.send_nowait(Faller.work, 9.0)
+        await wait_all_tasks_blocked()
+        faller.send_nowait(Faller.pass_by)
         assert await runtime.dead_letters.resend(message_id) == 1
         await wait_all_tasks_blocked()
         assert [one.message.id for one in await runtime.dead_letters.list()] == [message_id]
@@ -210,14 +226,14 @@ async def test_T3_a_tick_that_is_due_while_its_space_ends_comes_right_after():
 
     class Slow(Bell, kind="slow"):
         async def on_stop(self) -> None:
-            await trio.sleep(3)
+            await trio.sleep(2.5)
 
     async with open_runtime(Slow, deps=rung) as runtime:
         bell = runtime.space("b")
         await bell.ask(Bell.set, 2.0)
         await bell.drain()
         await trio.sleep(1)
-        assert rung == [3.0]
+        assert rung == [2.5]
 
 
 def test_T3_a_timer_in_a_store_that_outlives_the_trio_run_is_due_when_it_was_due():
@@ -236,6 +252,15 @@ def test_T3_a_timer_in_a_store_that_outlives_the_trio_run_is_due_when_it_was_due
     for main in (set_late, wait):
         trio.run(main, clock=MockClock(autojump_threshold=0))
     assert rung == [6.0]
+
+
+async def test_T3_a_timer_in_a_store_that_outlives_its_runtime_keeps_its_time():
+    store, rung = MemoryStore(), []
+    async with open_runtime(Bell, deps=rung, store=store) as runtime:
+        await runtime.space("b").ask(Bell.set, 0.1)
+    await trio.sleep(0.07)
+    async with open_runtime(Bell, deps=rung, store=store) as runtime:
+        assert [timer.due for row in store.rows("bell") for timer in row.timers.values()] == [pytest.approx(0.1)]
 
 
 # ---- control calls
@@ -322,5 +347,6 @@ async def test_listings_follow_spaces_that_come_and_go():
             await runtime.space(name).ask(Bell.count_up)
         assert [one.id for one in await runtime.spaces(actor=Bell)] == ["a", "c"]
         await runtime.space("b").ask(Bell.count_up)
+        assert [one.id for one in await runtime.spaces(actor=Bell)] == ["a", "b", "c"]
         await runtime.space("a").delete()
         assert [one.id for one in await runtime.spaces(actor=Bell)] == ["b", "c"]

@@ -162,6 +162,7 @@ async def step(
 ) -> Any:
     """Run a step, or give back what an earlier try of this message recorded."""
     turn = worker(space, "step")
+    await trio.lowlevel.checkpoint_if_cancelled()
     current = turn.message
     if current is None:
         msg = f"a hook of {space.name} is a turn without a message, nothing is tried again: call the function itself"
@@ -178,6 +179,8 @@ async def step(
             await held.enter_async_context(hold(space, names, None))
         result = await _tried(fn, args, retry, timeout)
     journal[key] = result
+    # What is done is recorded first: a cancellation comes out of the next call.
+    await trio.lowlevel.cancel_shielded_checkpoint()
     return result
 
 

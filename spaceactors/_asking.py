@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
-from trio.lowlevel import Abort, checkpoint_if_cancelled, current_task, wait_task_rescheduled
+from trio.lowlevel import Abort, checkpoint_if_cancelled, current_task, enable_ki_protection, wait_task_rescheduled
 
 from spaceactors import _calling as calling
 from spaceactors import _door as door
@@ -72,15 +72,29 @@ def _check_runtime(handle: SpaceHandle[Any], space: Space, message: Message) -> 
 
 
 def _give_question_id(handle: SpaceHandle[Any], worker: Worker, message: Message) -> None:
+    """Give a question the id under which a second try of the turn asks it again, and gets the same answer.
+
+    It is the same question if its arguments show the same `repr`: those of numbers, texts, tuples, attrs classes and
+    dataclasses repeat. One that shows an object's address repeats as long as it is the same object, and one that cannot
+    be shown at all counts by its type; so does the order of equal calls in the turn.
+    """
     current = worker.message
     if current is None or message.options.message_id is not None:
         return
-    call = f"{handle._kind_name}/{handle._id}/{message.call}{message.args!r}{sorted(message.kwargs.items())!r}"
+    shown = [*map(_shown, message.args), *(f"{key}={_shown(message.kwargs[key])}" for key in sorted(message.kwargs))]
+    call = f"{handle._kind_name}/{handle._id}/{message.call}({', '.join(shown)})"
     asked = worker.record.asked
     number = asked[call] = asked.get(call, 0) + 1
     digest = blake2b(f"{current.id}|{call}|{number}".encode(), digest_size=12).hexdigest()
     message.options = evolve(message.options, message_id=f"ask-{digest}")
     message.rare().identified = True
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # a user's class
+        return f"<{type(value).__qualname__}>"
 
 
 @asynccontextmanager
@@ -164,6 +178,7 @@ def _leave_joined(space: Space, message: Message) -> Message:
 
 
 @asynccontextmanager
+@enable_ki_protection
 async def stream(
     handle: SpaceHandle[Any], method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> AsyncGenerator[AsyncIterator[Any]]:

@@ -54,7 +54,9 @@ def make_message(
     if not runtime.plain:
         _check_arguments(handle, (args, kwargs))
     options = handle._options
-    message = new_message(handler, args, options, runtime.clock.now, waiter)
+    # Its time runs from the call, and not from the beginning of a tick in which something computed for long.
+    now = runtime.clock.now if options.expires_after is None else runtime.clock.exactly()
+    message = new_message(handler, args, options, now, waiter)
     if kwargs:
         message.rare().kwargs = kwargs
     if options.message_id is not None or options.expires_after is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from spaceactors import _asking as asking
 from spaceactors import _life as life
@@ -33,21 +34,27 @@ class Control:
     def _space(self) -> Space | None:
         return self._runtime.live.get(self._handle.key)
 
+    @enable_ki_protection
     async def stop(self) -> DrainReport:
         """End by STOP."""
         return await self._end(Ending.STOP)
 
+    @enable_ki_protection
     async def kill(self) -> DrainReport:
         """End by KILL."""
         return await self._end(Ending.KILL)
 
+    @enable_ki_protection
     async def delete(self) -> None:
         """End by DELETE; what is not live is only removed."""
         space = self._space
         if space is not None:
             await self._end(Ending.DELETE)
+        else:
+            await trio.lowlevel.checkpoint()
         await self._runtime.remove(self._handle)
 
+    @enable_ki_protection
     async def drain(self, timeout: float | None) -> DrainReport:
         """End by DRAIN, and when the time is over by KILL."""
         if timeout is None:
@@ -108,6 +115,7 @@ class Control:
 
     # ---- pause and revival
 
+    @enable_ki_protection
     async def pause(self) -> None:
         """Begin the activation if need be, and halt it."""
         await trio.lowlevel.checkpoint()
@@ -115,6 +123,7 @@ class Control:
             self._runtime.check_open(self._handle)
         life.pause(self._runtime.space_for(self._handle))
 
+    @enable_ki_protection
     async def resume(self) -> None:
         """Let a halted activation go on."""
         await trio.lowlevel.checkpoint()
@@ -122,6 +131,7 @@ class Control:
         if space is not None:
             life.resume(space)
 
+    @enable_ki_protection
     async def revive(self) -> None:
         """Start a quarantined activation again."""
         await trio.lowlevel.checkpoint()

@@ -67,7 +67,7 @@ def offer(space: Space, message: Message, source: Source, waiting: Task | None, 
     if source in _MINDING_BUSY and not message.handler.plain:
         admission = admit_busy(message.handler.when_busy, busy=space.busy)
     if admission is Admission.BUSY:
-        msg = f"{space.name} is busy, and {message.call} is not to wait"
+        msg = f"{space.name} is busy, and {message.call} is not to wait: its when_busy is WhenBusy.REFUSE"
         raise SpaceBusy(msg, space=space.handle, message=message)
     if admission is Admission.LATEST:
         _discard_waiting(space)
@@ -233,9 +233,7 @@ def _joins(space: Space, message: Message) -> bool:
     if earlier is None and known is None:
         return False
     first = earlier or known.message  # type: ignore[union-attr]
-    if not first.same_call(message):
-        msg = f"the message id {message.id!r} was used for {first!r}; another call needs another id"
-        raise BadCall(msg, space=space.handle, message=message)
+    _check_same_call(space, first, message)
     task = message.waiter
     if task is not None and earlier is not None:
         if space.gate is Gate.QUARANTINED:
@@ -246,6 +244,17 @@ def _joins(space: Space, message: Message) -> bool:
         rejected = known.outcome is Outcome.REJECTED
         reschedule(task, Error(outcomes.copy_of(known.result, space, message)) if rejected else Value(known.result))
     return True
+
+
+def _check_same_call(space: Space, first: Message, message: Message) -> None:
+    msg = f"the message id {message.id!r} was used for {first!r}; another call needs another id"
+    try:
+        same = first.same_call(message)
+    except Exception as error:  # a user's class; an array's == has no one truth value
+        msg = f"{msg}, and whether this is another cannot be told: comparing the arguments raised {error!r}"
+        raise BadCall(msg, space=space.handle, message=message) from error
+    if not same:
+        raise BadCall(msg, space=space.handle, message=message)
 
 
 def _discard_waiting(space: Space) -> None:

@@ -54,9 +54,11 @@ class Kind:
         return found
 
     def _find(self, method: object) -> Handler:
-        name = getattr(method, "__name__", "")
-        found = self.handlers.get(name)
-        if found is None or not any(vars(base).get(name) is method for base in self.cls.__mro__):
+        # By what it is: a decorator may have left it another name than that of the attribute.
+        names = [name for base in self.cls.__mro__ for name, value in vars(base).items() if value is method]
+        own = getattr(method, "__name__", "")
+        found = self.handlers.get(own if own in names else next(iter(names), ""))
+        if found is None:
             msg = (
                 f"{getattr(method, '__qualname__', method)!s} is no handler of {self.cls.__name__}: name one of"
                 f" {', '.join(f'{self.cls.__name__}.{one}' for one in self.handlers) or '(it has none)'}"

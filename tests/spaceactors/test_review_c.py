@@ -304,3 +304,165 @@ async def test_a_second_task_that_reads_a_feed_is_refused():
             with pytest.raises(trio.BusyResourceError, match="another task reads this feed"):
                 await anext(feed)
             await runtime.space("t").send(Teller.slowly)
+
+
+class Unshowable:
+    """An argument that cannot be shown."""
+
+    def __repr__(self):
+        raise ValueError
+
+
+class Doubtful:
+    """An argument whose equality has no truth value, as an array's."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        return Doubtful()
+
+    def __bool__(self):
+        raise ValueError
+
+
+def undecorated():
+    """Make a handler that has another name than its attribute will have."""
+
+    @handler
+    async def inner(self):
+        return "inner"
+
+    return inner
+
+
+class Plain(Actor):
+    """Takes anything."""
+
+    options = SpaceOptions(when_busy=WhenBusy.REFUSE)
+    found = undecorated()
+
+    @handler
+    async def pass_on(self):
+        return await self.space("b").ask(Plain.take, Unshowable())
+
+    @handler
+    async def take(self, value):
+        return type(value).__name__
+
+    @handler
+    async def wait(self):
+        await trio.sleep(1)
+
+    @handler
+    async def step_in_cancelled_scope(self):
+        done = []
+
+        async def act():
+            done.append("act")
+
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await self.step("act", act)
+        return scope.cancelled_caught, done
+
+    @handler
+    async def steps(self):
+        async def act():
+            return None
+
+        for _ in range(100):
+            await self.step("act", act)
+
+
+async def test_a_turn_asks_with_arguments_that_cannot_be_shown():
+    """What a question is called must not depend on a user's `__repr__`."""
+    async with open_runtime(Plain) as runtime:
+        assert await runtime.space("a").ask(Plain.pass_on) == "Unshowable"
+
+
+async def test_a_handler_is_found_by_what_it_is_whatever_its_name():
+    """A decorator may leave a function its own name."""
+    async with open_runtime(Plain) as runtime:
+        assert await runtime.space("a").ask(Plain.found) == "inner"
+
+
+async def test_a_known_id_whose_arguments_cannot_be_compared_is_a_bad_call():
+    """Whether it is the same call cannot be told; that is no failure of the space."""
+    async with open_runtime(Plain) as runtime:
+        space = runtime.space("a").with_options(message_id="m")
+        await space.ask(Plain.take, Doubtful())
+        with pytest.raises(BadCall, match="cannot be told"):
+            await space.ask(Plain.take, Doubtful())
+
+
+async def test_a_refusal_of_a_busy_space_names_the_rule():
+    """Who is refused wants to know by what."""
+    async with open_runtime(Plain) as runtime:
+        runtime.space("a").send_nowait(Plain.wait)
+        with pytest.raises(SpaceBusy, match=r"WhenBusy\.REFUSE"):
+            runtime.space("a").send_nowait(Plain.wait)
+
+
+async def test_the_time_to_expire_runs_from_the_call_and_not_from_the_tick(autojump_clock):
+    """What computed for long in the same tick takes nothing of it."""
+    async with open_runtime(Plain) as runtime:
+        space = runtime.space("a").with_options(expires_after=1)
+        autojump_clock.jump(5)
+        assert await space.ask(Plain.take, 1) == "int"
+
+
+async def test_a_step_in_a_cancelled_scope_runs_nothing():
+    """A step sees a cancellation, though its function never waits."""
+    async with open_runtime(Plain) as runtime:
+        assert await runtime.space("a").ask(Plain.step_in_cancelled_scope) == (True, [])
+
+
+async def test_steps_that_never_wait_let_others_run():
+    """Each step is a place where others get their turn."""
+    passes = 0
+    async with open_runtime(Plain) as runtime, trio.open_nursery() as nursery:
+
+        async def count():
+            nonlocal passes
+            while True:
+                passes += 1
+                await trio.lowlevel.checkpoint()
+
+        nursery.start_soon(count)
+        await runtime.space("a").ask(Plain.steps)
+        nursery.cancel_scope.cancel()
+    assert passes >= 100
+
+
+async def test_deleting_what_is_not_live_sees_a_cancellation():
+    """Every async call is a checkpoint."""
+    async with open_runtime(Plain) as runtime:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await runtime.space("nobody").delete()
+    assert scope.cancelled_caught
+
+
+class Probe(Actor):
+    """Tells whether Ctrl-C could come in the middle of where it is asked."""
+
+    seen: dict[str, bool] = {}  # noqa: RUF012 (what the class saw)
+
+    @classmethod
+    def group_of(cls, space_id):
+        cls.seen[space_id] = trio.lowlevel.currently_ki_protected()
+
+    @handler
+    async def one(self):
+        yield 1
+
+
+async def test_opening_a_stream_and_control_calls_are_out_of_reach_of_ctrl_c():
+    """A message is not half accepted, and a space not half begun."""
+    Probe.seen.clear()
+    async with open_runtime(Probe) as runtime:
+        async with runtime.space("stream").stream(Probe.one):
+            inside = trio.lowlevel.currently_ki_protected()
+        await runtime.space("pause").pause()
+        await runtime.space("pause").kill()
+    assert (Probe.seen, inside) == ({"stream": True, "pause": True}, False)

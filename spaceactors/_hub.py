@@ -287,6 +287,7 @@ class Hub:
         if space.gone:
             return
         space.leave()
+        space.actor = None  # a handle may know the space for long
         self.live.pop((space.kind.name, space.id), None)
         self.folded_accepted += space.accepted
         for number, settled in enumerate(space.outcomes):

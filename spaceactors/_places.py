@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from heapq import heapify, heappop
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 from outcome import Error
 from trio.lowlevel import reschedule
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from spaceactors._hub import Hub
     from spaceactors._message import Message
     from spaceactors._space import Space
+
+    # Messages that wait outside for one space, with the handles they came by and the senders to wake.
+    _Entries: TypeAlias = OrderedDict[Message, tuple[SpaceHandle[Any], Task | None]]
+
+_NOBODY: _Entries = OrderedDict()
 
 
 @final
@@ -51,7 +56,7 @@ class Places:
         # Spaces with accepted messages whose activation waits for a place, in the order of arrival.
         self._held_back: OrderedDict[Space, None] = OrderedDict()
         # Messages that wait outside for a place for their space, by space, in the order of arrival.
-        self._line: OrderedDict[tuple[str, str], list[tuple[SpaceHandle[Any], Message, Task | None]]] = OrderedDict()
+        self._line: OrderedDict[tuple[str, str], _Entries] = OrderedDict()
         # Idle spaces by the time since when, as of the last look; entries may be out of date.
         self._candidates: list[tuple[float, int, Space]] = []
         # Nothing came to rest since a look around found nothing idle: another look would find nothing either.
@@ -118,20 +123,17 @@ class Places:
         if after is not None:
             at = message.at + after
             message.rare().expiry = self._runtime.keeper.set(at, lambda: self._expire(handle, message, task))
-        self._line.setdefault(handle.key, []).append((handle, message, task))
+        self._line.setdefault(handle.key, OrderedDict())[message] = (handle, task)
         self._make_room()
 
     def leave_line(self, handle: SpaceHandle[Any], message: Message) -> bool:
         """Take a message out of the line; tell whether it was there."""
-        entries = self._line.get(handle.key, [])
-        kept = [entry for entry in entries if entry[1] is not message]
-        if len(kept) == len(entries):
+        entries = self._line.get(handle.key)
+        if entries is None or entries.pop(message, None) is None:
             return False
         if message.extra is not None:
             message.extra.forget_expiry()
-        if kept:
-            self._line[handle.key] = kept
-        else:
+        if not entries:
             del self._line[handle.key]
         return True
 
@@ -143,12 +145,12 @@ class Places:
         """Refuse all who wait: the runtime closes."""
         line, self._line = self._line, OrderedDict()
         for entries in line.values():
-            for handle, message, task in entries:
+            for message, (handle, task) in entries.items():
                 _wake(message, task, refusal(text, space=handle, message=message))
 
     def arrived(self, space: Space) -> None:
         """Let those in who waited for a space that is there now."""
-        for handle, message, task in self._line.pop((space.kind.name, space.id), ()):
+        for message, (handle, task) in self._line.pop((space.kind.name, space.id), _NOBODY).items():
             if message.extra is not None:
                 message.extra.forget_expiry()  # the space watches it from here on
             try:
@@ -242,9 +244,9 @@ class Places:
         """Make the space live for which somebody has waited longest; those who wait for it come in with that."""
         key, entries = next(iter(self._line.items()))
         try:
-            self._runtime.space_for(entries[0][0])
+            self._runtime.space_for(next(iter(entries.values()))[0])
         except BadCall as error:  # its row was there when they came, and has been deleted since
-            for _, message, task in self._line.pop(key, ()):
+            for message, (_, task) in self._line.pop(key).items():
                 _wake(message, task, error)
 
 

@@ -288,6 +288,7 @@ class Space:
             or self.line
             or self.gate not in _OPEN
             or self.paused
+            or self.held_by
             or self.failure
             or self.backing_off
             or self.asleep is not None

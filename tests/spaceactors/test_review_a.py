@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from spaceactors import Actor, ActorCrashed, BadCall, MailboxFull, RuntimeConfig, SpaceStatus, handler, open_runtime
+from spaceactors import (
+    Actor,
+    ActorCrashed,
+    BadCall,
+    MailboxFull,
+    RuntimeConfig,
+    SpaceOptions,
+    SpaceStatus,
+    handler,
+    open_runtime,
+)
 
 
 class Clerk(Actor[int]):
@@ -146,3 +159,76 @@ async def test_M10_who_waited_for_a_space_with_another_group_than_it_has_is_refu
             await wait_all_tasks_blocked()
             nursery.start_soon(ask, "two")
         assert refused == [("two", "a belongs to the group 'one' since its first message, not to 'two'")]
+
+
+async def test_M4_whoever_leaves_the_line_outside_leaves_the_others_in_their_order(autojump_clock):
+    """A sender that gives up leaves no message behind."""
+    done = []
+
+    class Listed(Actor[int]):
+        @handler
+        async def note(self, name):
+            done.append(name)
+
+    async with open_runtime(Clerk, Listed, config=RuntimeConfig(max_live_spaces=1)) as runtime:
+        await runtime.space("x", Clerk).send(Clerk.work, 2)
+        async with trio.open_nursery() as nursery:
+
+            async def send(name, patience):
+                with trio.move_on_after(patience):
+                    await runtime.space("a", Listed).send(Listed.note, name)
+
+            for name, patience in (("1", 1), ("2", 9), ("3", 1), ("4", 9)):
+                nursery.start_soon(send, name, patience)
+                await wait_all_tasks_blocked()
+        await runtime.drain()
+    assert done == ["2", "4"]
+
+
+async def test_P3_the_actor_of_a_space_that_left_is_not_kept_by_a_handle(autojump_clock):
+    """A handle is only a name."""
+
+    class Heavy(Actor[int]):
+        @handler
+        async def itself(self):
+            return weakref.ref(self)
+
+    async with open_runtime(Heavy, config=RuntimeConfig(max_live_spaces=1)) as runtime:
+        first = runtime.space("first")
+        actor = await first.ask(Heavy.itself)
+        for _ in range(2):
+            await runtime.space("second").ask(Heavy.itself)
+        await trio.sleep(1)
+        gc.collect()
+        assert actor() is None
+
+
+async def test_M13_a_sender_held_back_by_a_full_target_does_not_leave_for_another(autojump_clock):
+    """In its next activation it would know nothing of what it is held back for."""
+
+    class Flood(Actor[int]):
+        options = SpaceOptions(mailbox_capacity=1)
+
+        @handler
+        async def flood(self):
+            for _ in range(2):
+                await self.space("t").send(Flood.slow)
+
+        @handler
+        async def slow(self):
+            await trio.sleep(100)
+
+        @handler
+        async def now(self):
+            return trio.current_time()
+
+    async with open_runtime(Flood, config=RuntimeConfig(max_live_spaces=2)) as runtime:
+        held, begun = runtime.space("a"), trio.current_time()
+        await runtime.space("t").send(Flood.slow)
+        await wait_all_tasks_blocked()
+        await held.ask(Flood.flood)
+        with trio.move_on_after(10) as tried:
+            await runtime.space("x").ask(Flood.now)
+        assert tried.cancelled_caught
+        assert await held.ask(Flood.now) - begun >= 100
+        await runtime.drain(0)

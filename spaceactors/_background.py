@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, final
 
+from trio.lowlevel import enable_ki_protection
+
 from spaceactors import _life as life
 from spaceactors._decide import of_calls
 from spaceactors._turn import here
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from spaceactors._hub import Hub
     from spaceactors._space import Space
+    from supervisors._decide import Exit
 
 
 @final
@@ -55,6 +58,10 @@ class Background:
     ) -> None:
         here.set(BackgroundPlace(space))
         ended = await running.run(fn, lambda: args, lambda: self._begun(space, running))
+        self._ended(space, running, ended)
+
+    @enable_ki_protection
+    def _ended(self, space: Space, running: Running, ended: Exit) -> None:
         space.ended(running)
         self._runtime.block.stopper.ended(running)
         running.end()

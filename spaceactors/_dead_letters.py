@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import trio
 from attrs import frozen
+from trio.lowlevel import enable_ki_protection
 
 from spaceactors._errors import OutsideTurn, SpaceError
 from spaceactors._turn import here
@@ -43,6 +44,7 @@ class DeadLetters:
         kind = None if actor is None else self._runtime.kind_of(actor).name
         return self._runtime.store.letters(kind, limit)
 
+    @enable_ki_protection
     async def resend(self, *message_ids: str) -> int:
         """Send dead letters again; return how many were.
 
@@ -67,6 +69,7 @@ class DeadLetters:
             sent += len(store.unbury((number,)))
         return sent
 
+    @enable_ki_protection
     async def discard(self, *message_ids: str) -> int:
         """Forget dead letters; return how many there were."""
         await trio.lowlevel.checkpoint()

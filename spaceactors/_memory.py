@@ -8,6 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from spaceactors._encoding import encoding_check
 from spaceactors._store import Row, VersionLost
@@ -50,6 +51,7 @@ class MemoryStore:
         self._letters: OrderedDict[int, DeadLetter] = OrderedDict()
         self._numbers = count(1)
 
+    @enable_ki_protection
     async def update(self, space: SpaceHandle[Actor[S]], change: Callable[[S], S], /) -> int:
         """Change a space's committed state from outside; return the new version."""
         await trio.lowlevel.checkpoint()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast, final
 
 import trio
 from attrs import define, frozen
+from trio.lowlevel import enable_ki_protection
 
 from spaceactors import _outcomes as outcomes
 from spaceactors._errors import OutsideTurn, SuspensionClosed, SuspensionExpired
@@ -96,6 +97,7 @@ class Suspensions:
         chosen = [one.shown for one in self._open.values() if kind is None or one.shown.space.kind == kind]
         return chosen[:limit]
 
+    @enable_ki_protection
     async def answer(self, suspension_id: str, value: object, /) -> None:
         """Answer a question, once; its turn goes on before anything else of its space.
 

@@ -10,6 +10,7 @@ from spaceactors import (
     Actor,
     AskCycle,
     BadCall,
+    MemoryStore,
     NotAccepted,
     RestartLimit,
     RuntimeClosed,
@@ -297,13 +298,12 @@ async def test_a_second_task_that_reads_a_stream_is_refused():
 
 async def test_a_second_task_that_reads_a_feed_is_refused():
     """A feed has one reader, a space any number of feeds."""
-    async with open_runtime(Teller) as runtime, runtime.space("t").subscribe() as feed:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(anext, feed)
-            await wait_all_tasks_blocked()
-            with pytest.raises(trio.BusyResourceError, match="another task reads this feed"):
-                await anext(feed)
-            await runtime.space("t").send(Teller.slowly)
+    async with open_runtime(Teller) as runtime, runtime.space("t").subscribe() as feed, trio.open_nursery() as nursery:
+        nursery.start_soon(anext, feed)
+        await wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError, match="another task reads this feed"):
+            await anext(feed)
+        await runtime.space("t").send(Teller.slowly)
 
 
 class Unshowable:
@@ -466,3 +466,17 @@ async def test_opening_a_stream_and_control_calls_are_out_of_reach_of_ctrl_c():
         await runtime.space("pause").pause()
         await runtime.space("pause").kill()
     assert (Probe.seen, inside) == ({"stream": True, "pause": True}, False)
+
+
+async def test_changing_a_state_from_outside_is_out_of_reach_of_ctrl_c():
+    """A state and its version change together."""
+    seen = []
+
+    def change(state):
+        seen.append(trio.lowlevel.currently_ki_protected())
+        return state
+
+    store = MemoryStore()
+    async with open_runtime(Probe, store=store) as runtime:
+        await store.update(runtime.space("s"), change)
+    assert seen == [True]

@@ -61,12 +61,8 @@ def decide(space: Space) -> Step:
 
 
 def only_work(space: Space) -> bool:
-    """Tell whether a follower may go on although something wanted attention: the leader has a turn, and cannot look.
-
-    A turn that is cancelled ends first: by the flag its worker knows that its scope is of no further use.
-    """
-    leader, cut = space.workers[0], any(worker.cut is not None for worker in space.workers)
-    return leader.message is not None and not cut and decide(space) is Step.WORK
+    """Tell whether a follower may go on although something wanted attention: the leader has a turn, and cannot look."""
+    return space.workers[0].message is not None and decide(space) is Step.WORK
 
 
 # ---- start and restart

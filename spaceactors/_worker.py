@@ -139,7 +139,7 @@ class Worker:
         """Cancel the running turn, unless it has returned."""
         if self.open and not self.returned and self.cut is None:
             self.cut = cut
-            self.space.attention = True
+            self.space.attention = self.touched = True  # though it may return: then its closing ends the scope
             if self.scope is not None:
                 self.scope.cancel()
             if self.space.lane is not None:

@@ -6,8 +6,9 @@ on before any turn that has not begun.
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
+from operator import itemgetter
 from typing import TYPE_CHECKING, final
 
 import trio
@@ -15,10 +16,13 @@ import trio
 from spaceactors._waits import needed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from spaceactors._space import Space
     from spaceactors._worker import Worker
+
+# Below this many entries that are out of date a line is not worth cleaning.
+_FEW = 64
 
 
 def look_at_lanes(spaces: Iterable[Space]) -> None:
@@ -32,12 +36,14 @@ def look_at_lanes(spaces: Iterable[Space]) -> None:
 class Lane:
     """The lane of one group. All decisions are sync; only `enter` and `resume` wait."""
 
-    __slots__ = ("__weakref__", "_arriving", "_granted", "_holders", "_numbers", "_ready", "_running")
+    __slots__ = ("__weakref__", "_arriving", "_granted", "_holders", "_numbers", "_outdated", "_ready", "_running")
 
     def __init__(self) -> None:
         # Spaces that can run, by the number of their next message; entries may be out of date.
         self._ready: list[tuple[int, int, Space]] = []
         self._numbers = count()
+        # How many entries may be out of date, because their spaces were taken from the middle of the line.
+        self._outdated = 0
         # A space that was given the lane and has not begun its turn yet.
         self._granted: Space | None = None
         # The open turns of the lane; all but the running one wait for answers.
@@ -164,27 +170,42 @@ class Lane:
             self._holders.append(worker)
         self.let_go(worker)
 
-    def _wanted(self) -> set[Space]:
+    def _wanted(self) -> Collection[Space]:
         """Return the spaces whose turns the open ones of this lane need."""
-        return {space for holder in self._holders for space in needed(holder)}
+        return dict.fromkeys(space for holder in self._holders for space in needed(holder))
 
     def _take_first(self) -> Space | None:
         """Take the space with the earliest message out of the line; while turns wait, of those they need."""
-        wanted = self._wanted() if self._holders else None
-        if wanted is not None and not wanted:
-            return None
-        passed: list[tuple[int, int, Space]] = []
-        chosen: Space | None = None
-        while self._ready and chosen is None:
-            entry = heappop(self._ready)
-            number, _, space = entry
-            usable = number == space.in_line and number == space.next_number() and space.can_run()
-            if usable and wanted is not None and space not in wanted:
-                passed.append(entry)
-                continue
+        return self._take_needed() if self._holders else self._take_earliest()
+
+    def _take_earliest(self) -> Space | None:
+        while self._ready:
+            number, _, space = heappop(self._ready)
+            usable = self._usable(space, number)
             if number == space.in_line:
                 space.in_line = None
-            chosen = space if usable else None
-        for entry in passed:
-            heappush(self._ready, entry)
+            if usable:
+                return space
+        self._outdated = 0
+        return None
+
+    def _take_needed(self) -> Space | None:
+        """Look at those who are needed, not at the line: many may stand there for one who is."""
+        needed_here = [
+            (space.in_line, space)
+            for space in self._wanted()
+            if space.lane is self and space.in_line is not None and self._usable(space, space.in_line)
+        ]
+        if not needed_here:
+            return None
+        _, chosen = min(needed_here, key=itemgetter(0))
+        chosen.in_line = None
+        self._outdated += 1
+        if self._outdated > _FEW and 2 * self._outdated > len(self._ready):
+            self._ready = [entry for entry in self._ready if entry[0] == entry[2].in_line]
+            heapify(self._ready)
+            self._outdated = 0
         return chosen
+
+    def _usable(self, space: Space, number: int) -> bool:
+        return number == space.in_line and number == space.next_number() and space.can_run()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, final
 from attrs import define
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from spaceactors._message import Message
     from spaceactors._space import Space
@@ -82,24 +82,24 @@ def ring(target: Space, goal: Worker) -> tuple[Space, ...] | None:
     return None
 
 
-def needed(worker: Worker) -> set[Space]:
-    """Return the spaces whose turns an open turn needs for its answers, however long the chain."""
+def needed(worker: Worker) -> Collection[Space]:
+    """Return the spaces whose turns an open turn needs for its answers, however long the chain, in a lasting order."""
     return behind(*targets(worker))
 
 
-def behind(*first: Space) -> set[Space]:
-    """Return these spaces, and those whose turns they need before a new message has its turn."""
-    found: set[Space] = set()
+def behind(*first: Space) -> Collection[Space]:
+    """Return these spaces, and those whose turns they need before a new message has its turn, in a lasting order."""
+    found: dict[Space, None] = {}
     trail = list(first)
     while trail:
         space = trail.pop()
         if space in found:
             continue
-        found.add(space)
+        found[space] = None
         # Its next turn waits for its own open ones, and for those of its lane.
         turns = [turn for turn in space.workers if turn.open]
         if space.lane is not None:
             turns.extend(space.lane.holders)
         trail.extend(further for turn in turns for further in targets(turn))
         trail.extend(space.held_by)
-    return found
+    return found.keys()

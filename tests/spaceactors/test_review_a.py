@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 import weakref
 
 import pytest
@@ -232,3 +233,44 @@ async def test_M13_a_sender_held_back_by_a_full_target_does_not_leave_for_anothe
         assert tried.cancelled_caught
         assert await held.ask(Flood.now) - begun >= 100
         await runtime.drain(0)
+
+
+async def _seconds_of_asks(waiting):
+    """Have turns of one lane ask each one thing, while so many wait, and return the seconds of work of each."""
+    async with open_runtime(Clerk, one_lane=True) as runtime:
+        for number in range(waiting):
+            runtime.space(f"s{number}").send_nowait(Clerk.ask_all, [f"t{number % 10}"])
+        began = time.process_time()
+        await runtime.drain()
+        return (time.process_time() - began) / waiting
+
+
+async def test_P1_an_ask_in_a_lane_costs_the_same_however_many_wait_there(autojump_clock):
+    """The lane looks at those whom the asking turn needs, not at all who stand in line."""
+    await _seconds_of_asks(150)
+    assert await _seconds_of_asks(1500) < 5 * await _seconds_of_asks(150)
+
+
+async def test_M1_of_several_that_a_turn_needs_the_earliest_accepted_comes_first_in_a_lane(autojump_clock):
+    """Whoever else waits in the lane comes after them."""
+    order = []
+
+    class Singer(Actor[int]):
+        @handler
+        async def lead(self, *others):
+            async with trio.open_nursery() as nursery:
+                for other in others:
+                    nursery.start_soon(self.space(other).ask, Singer.sing)
+                    await wait_all_tasks_blocked()  # the first of them sings already
+
+        @handler
+        async def sing(self):
+            order.append(self.id)
+            await trio.sleep(1)
+
+    async with open_runtime(Singer, one_lane=True) as runtime:
+        runtime.space("lead").send_nowait(Singer.lead, "b", "c", "a")
+        runtime.space("z").send_nowait(Singer.sing)
+        runtime.space("a").send_nowait(Singer.sing)
+        await runtime.drain()
+    assert order == ["b", "a", "c", "a", "z"]

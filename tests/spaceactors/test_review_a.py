@@ -128,9 +128,11 @@ async def test_L13_a_class_that_cannot_begin_a_space_tells_the_sender_that_would
     """Not whoever makes the place free."""
     async with open_runtime(Picky, config=RuntimeConfig(max_live_spaces=1)) as runtime:
         await runtime.space("x").send(Picky.work, 1)
+        began = trio.current_time()
         with pytest.raises(BadCall, match="no group for it") as caught:
             await runtime.space("bad").send(Picky.work, 1)
         assert isinstance(caught.value.__cause__, ValueError)
+        assert trio.current_time() == began
         await runtime.space("x").ask(Picky.work, 1)
 
 
@@ -274,3 +276,43 @@ async def test_M1_of_several_that_a_turn_needs_the_earliest_accepted_comes_first
         runtime.space("a").send_nowait(Singer.sing)
         await runtime.drain()
     assert order == ["b", "a", "c", "a", "z"]
+
+
+async def test_L13_who_waits_for_a_space_that_cannot_begin_any_more_is_told(autojump_clock):
+    """It was deleted while they waited, and its class has changed its mind."""
+    full = []
+
+    class Moody(Actor[int]):
+        @classmethod
+        def group_of(cls, space_id, /):
+            if space_id in full:
+                raise ValueError("full now")
+
+        @handler
+        async def work(self, seconds):
+            await trio.sleep(seconds)
+
+    async with open_runtime(Moody, config=RuntimeConfig(max_live_spaces=1)) as runtime:
+        await runtime.space("x").send(Moody.work, 1)
+        async with trio.open_nursery() as nursery:
+
+            async def wait_for_it():
+                with pytest.raises(BadCall, match="full now"):
+                    await runtime.space("y").ask(Moody.work, 0)
+
+            nursery.start_soon(wait_for_it)
+            await wait_all_tasks_blocked()
+            full.append("y")
+            await runtime.space("y").delete()
+        await runtime.space("z").ask(Moody.work, 0)
+
+
+async def test_T9_a_space_killed_before_it_had_a_place_takes_none(autojump_clock):
+    """Nobody waits for a place that was kept for it."""
+    async with open_runtime(Picky, config=RuntimeConfig(max_live_spaces=1)) as runtime:
+        runtime.space("x").send_nowait(Picky.post, "y")
+        runtime.space("x").send_nowait(Picky.work, 5)
+        await wait_all_tasks_blocked()
+        await runtime.space("y").kill()
+        with trio.fail_after(10):
+            await runtime.space("z").ask(Picky.work, 0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVarT
 from typing_extensions import TypeVar
 
 from spaceactors import Actor, RuntimeClosed
-from spaceactors.bridge._engine import END, Engine, Held
+from spaceactors.bridge._engine import END, Call, Engine, Held
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -28,7 +28,8 @@ async def reply(engine: Engine, run: Callable[[], Awaitable[Any]]) -> Any:
     """Await a call; cancelling the wait cancels the call."""
     import asyncio
 
-    call = engine.submit(run)
+    call = Call(engine, run)
+    engine.submit(call)
     try:
         return await asyncio.wrap_future(call.future)
     except asyncio.CancelledError:

@@ -31,7 +31,7 @@ END = object()
 class Call:
     """One call on its way."""
 
-    def __init__(self, engine: Engine, run: Callable[[], Awaitable[Any]], timeout: float | None) -> None:
+    def __init__(self, engine: Engine, run: Callable[[], Awaitable[Any]], timeout: float | None = None) -> None:
         self._engine = engine
         self._run = run
         self._timeout = timeout
@@ -124,15 +124,13 @@ class Engine:
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(run)
 
-    def submit(self, run: Callable[[], Awaitable[Any]], timeout: float | None = None) -> Call:
+    def submit(self, call: Call) -> None:
         """Start a call. Raises `RuntimeClosed`."""
-        call = Call(self, run, timeout)
         with self._lock:
             if self._over:
                 raise _closed()
             self._calls.add(call)
         self.soon(lambda: self._start(call))
-        return call
 
     def handle(self, space_id: str, actor: type[Any] | None, group: str | None) -> SpaceHandle[Any]:
         """Return the handle of a space: a value, which any thread may make."""

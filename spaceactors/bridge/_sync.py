@@ -9,7 +9,7 @@ import trio
 from typing_extensions import TypeVar
 
 from spaceactors import Actor, RuntimeClosed
-from spaceactors.bridge._engine import END, Engine, Held
+from spaceactors.bridge._engine import END, Call, Engine, Held
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping
@@ -38,8 +38,10 @@ def refuse_in_trio() -> None:
 def wait(engine: Engine, run: Callable[[], Awaitable[Any]], timeout: float | None) -> Any:
     """Block the thread until a call is answered; whatever else raises here (Ctrl-C) cancels the call."""
     refuse_in_trio()
-    call = engine.submit(run, timeout)
+    call = Call(engine, run, timeout)
     try:
+        # Ctrl-C may come as soon as the call is on its way, before anybody waits.
+        engine.submit(call)
         return call.future.result()
     except BaseException:
         call.cancel()

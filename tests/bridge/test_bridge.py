@@ -28,7 +28,7 @@ from spaceactors import (
     open_runtime,
 )
 from spaceactors.bridge import open_bridge
-from spaceactors.bridge._engine import Engine
+from spaceactors.bridge._engine import Call, Engine
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(20)
@@ -218,7 +218,8 @@ def test_a_call_that_waits_at_the_end_is_answered() -> None:
 
 def test_nothing_that_is_on_its_way_at_the_end_hangs() -> None:
     with open_bridge(Clerk, deps=World()) as bridge:
-        on_its_way = bridge._engine.submit(trio.sleep_forever)
+        on_its_way = Call(bridge._engine, trio.sleep_forever)
+        bridge._engine.submit(on_its_way)
     with pytest.raises(RuntimeClosed):
         on_its_way.future.result(10)
 

@@ -36,6 +36,7 @@ from spaceactors._errors import (
     SpaceError,
     SpaceQuarantined,
     SpaceStopped,
+    StepChanged,
     StoreError,
     SuspensionClosed,
     SuspensionExpired,
@@ -46,6 +47,7 @@ from spaceactors._events import (
     DeadLettersDropped,
     MessageRetried,
     MessageSettled,
+    RowUnreadable,
     RuntimeDrained,
     RuntimeDraining,
     RuntimeEvent,
@@ -53,12 +55,16 @@ from spaceactors._events import (
     SpaceEnded,
     SpaceEvent,
     SpaceInQuarantine,
+    SpaceLost,
     SpacePassivated,
     SpacePaused,
     SpaceResumed,
     SpaceRevived,
     SpaceStarted,
     SpaceUnstoppable,
+    StepsUnused,
+    StoreFailing,
+    StoreHealed,
     WorkFailed,
 )
 from spaceactors._feed import Emitted, Gap
@@ -79,8 +85,9 @@ from spaceactors._options import (
     WhenBusy,
     WhenInterrupted,
 )
+from spaceactors._port import Store
 from spaceactors._runtime import Dep, Runtime, open_runtime
-from spaceactors._store import Entry, Store
+from spaceactors._store import Entry
 from spaceactors._suspensions import Suspension, Suspensions
 from supervisors import (
     Backoff,
@@ -96,6 +103,9 @@ from supervisors import (
 
 if TYPE_CHECKING:
     from spaceactors._snapshot import Ledger, Snapshot, SpaceFigures, SpaceInfo, Times
+    from spaceactors.stores._locks import Lease, PostgresLocks
+    from spaceactors.stores.postgres import PostgresStore
+    from spaceactors.stores.sqlite import SqliteStore
 
 __all__ = [
     "Actor",
@@ -120,6 +130,7 @@ __all__ = [
     "HandlerInfo",
     "History",
     "HistoryReader",
+    "Lease",
     "Ledger",
     "Limit",
     "Limits",
@@ -137,11 +148,14 @@ __all__ = [
     "OutsideTurn",
     "Overflow",
     "Overloaded",
+    "PostgresLocks",
+    "PostgresStore",
     "Priority",
     "Reject",
     "Rejected",
     "RestartLimit",
     "Retry",
+    "RowUnreadable",
     "Runtime",
     "RuntimeClosed",
     "RuntimeConfig",
@@ -159,6 +173,7 @@ __all__ = [
     "SpaceHandle",
     "SpaceInQuarantine",
     "SpaceInfo",
+    "SpaceLost",
     "SpaceOptions",
     "SpacePassivated",
     "SpacePaused",
@@ -169,8 +184,13 @@ __all__ = [
     "SpaceStatus",
     "SpaceStopped",
     "SpaceUnstoppable",
+    "SqliteStore",
+    "StepChanged",
+    "StepsUnused",
     "Store",
     "StoreError",
+    "StoreFailing",
+    "StoreHealed",
     "Suspension",
     "SuspensionClosed",
     "SuspensionExpired",
@@ -190,7 +210,14 @@ __all__ = [
 ]
 
 # Figures are made by few programs, and cost a tenth of the import: loaded with the first use.
-_LATE = dict.fromkeys(("Ledger", "Snapshot", "SpaceFigures", "SpaceInfo", "Times"), "_snapshot")
+_LATE = {
+    **dict.fromkeys(("Ledger", "Snapshot", "SpaceFigures", "SpaceInfo", "Times"), "_snapshot"),
+    # A driver loads when its store is wanted.
+    "Lease": "stores._locks",
+    "PostgresLocks": "stores._locks",
+    "PostgresStore": "stores.postgres",
+    "SqliteStore": "stores.sqlite",
+}
 
 
 def __getattr__(name: str) -> object:

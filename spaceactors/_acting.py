@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from spaceactors import _journal as journal
 from spaceactors._errors import BadCall, OutsideTurn
 from spaceactors._history import History
+from spaceactors._store import Recorded
 from spaceactors._timers import Call, Timer
 from spaceactors._turn import here, outside_turn
 from spaceactors._values import MUTABLE
@@ -49,9 +51,11 @@ def assign(space: Space, value: Any) -> None:
     if space.kind.stateless:
         msg = f"{space.kind.cls.__name__} has no state: write class {space.kind.cls.__name__}(Actor[YourState])"
         raise TypeError(msg)
-    if isinstance(value, MUTABLE):
+    cls: Any = value.__class__
+    if cls not in space.kind.sound and isinstance(value, MUTABLE):
         msg = f"a state must be immutable, a {type(value).__name__} is not: use a tuple, a frozenset or a frozen class"
         raise TypeError(msg)
+    space.kind.sound.add(cls)  # asking whether something is a list costs more than all the rest here
     space.working = value
     turn.touched = True
 
@@ -76,13 +80,12 @@ def emit(space: Space, event: object, *, now: bool) -> None:
     if now:
         space.runtime.feeds.put_now(space, event)
     else:
-        noted.emitted.append(event)
+        noted.emit(event)
 
 
 def count(space: Space, name: str, amount: float) -> None:
     """Add to a counter with the commit."""
-    counts = record(space, "count").counts
-    counts[name] = counts.get(name, 0) + amount
+    record(space, "count").count(name, amount)
 
 
 def start_soon(space: Space, fn: Callable[..., Awaitable[object]], args: tuple[Any, ...], name: str | None) -> None:
@@ -123,14 +126,14 @@ def schedule(
         raise BadCall(misfit, space=space.handle)
     delay = after if after is not None else every
     due = space.clock.moment(at) if at is not None else space.clock.now + (delay or 0.0)
-    noted.timers[key] = Timer(key, Call(handler, args), due, every, space.clock)
+    noted.set_timer(key, Timer(key, Call(handler, args), due, every, space.clock))
 
 
 def cancel_schedule(space: Space, key: str) -> bool:
     """Cancel a timer with the commit."""
-    timers = record(space, "cancel_schedule").timers
-    there = timers[key] is not None if key in timers else key in space.row.timers
-    timers[key] = None
+    noted = record(space, "cancel_schedule")
+    there = noted.timers[key] is not None if key in noted.timers else key in space.row.timers
+    noted.set_timer(key, None)
     return there
 
 
@@ -167,20 +170,26 @@ async def step(
     if current is None:
         msg = f"a hook of {space.name} is a turn without a message, nothing is tried again: call the function itself"
         raise OutsideTurn(msg, space=space.handle)
-    number = turn.record.named[name] = turn.record.named.get(name, 0) + 1
+    number = turn.record.name_again(name)
     key = name if number == 1 else f"{name}#{number}"
-    journal = current.rare().journal
-    if key in journal:
+    position, recorded = journal.begin(turn, current, key)
+    if recorded is not None:
         await trio.lowlevel.checkpoint()
-        return journal[key]
+        return recorded.value
     async with AsyncExitStack() as held:
         names = as_names(limit)
         if names:
             await held.enter_async_context(hold(space, names, None))
         result = await _tried(fn, args, retry, timeout)
-    journal[key] = result
-    # What is done is recorded first: a cancellation comes out of the next call.
-    await trio.lowlevel.cancel_shielded_checkpoint()
+    done = Recorded(position, alone=position != journal.NOWHERE, value=result)
+    durable = space.runtime.durable
+    kept = None if durable is None else durable.record(space.row, current, key, done)
+    # What is done is recorded first, whatever comes: another try of this process need not wait for the disk.
+    current.rare().record(key, done)
+    if kept is not None:
+        await kept.wait()
+    else:
+        await trio.lowlevel.cancel_shielded_checkpoint()
     return result
 
 

@@ -71,7 +71,8 @@ class Actor(Generic[S]):
     incarnation: a restart loses them, and nothing rolls them back. `__init__` takes nothing, or the runtime's
     dependencies.
 
-    Class keywords: `kind`, the name in stores and listings (the class name), and `state_version` (see `upgrade_state`).
+    Class keywords: `kind`, the name in stores and listings (the class name), and `state_version` (see `upgrade_state`,
+    `upgrade_call`).
     """
 
     __slots__ = ("_space",)
@@ -116,6 +117,22 @@ class Actor(Generic[S]):
     def upgrade_state(cls, old: dict[str, Any], version: int, /) -> dict[str, Any]:  # noqa: ARG003
         """Return the fields of a state that was stored by an older `state_version`, brought up to date."""
         return old
+
+    @classmethod
+    def upgrade_call(
+        cls,
+        call: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        version: int,  # noqa: ARG003
+        /,
+    ) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        """Return a message that was stored by an older `state_version` as a call of today: name, arguments, keywords.
+
+        Objects of classes that are gone or have changed come as dicts of their fields; leave them dicts where the
+        handler's annotation names today's class.
+        """
+        return call, args, kwargs
 
     # ---- who and what
 
@@ -264,13 +281,13 @@ class Actor(Generic[S]):
         """
         record = acting.record(self._space, "until_interrupted()")
         with trio.CancelScope() as scope:
-            record.scopes.append(scope)
+            record.scopes = (*record.scopes, scope)
             if record.interrupted:
                 scope.cancel()
             try:
                 yield scope
             finally:
-                record.scopes.remove(scope)
+                record.scopes = tuple(one for one in record.scopes if one is not scope)
 
     # ---- hooks: each is a turn without a message
 
@@ -287,7 +304,7 @@ class Actor(Generic[S]):
         """Clean up at an orderly end: passivation, drain, stop; never after a crash or a kill."""
 
 
-_FREE = frozenset({"options", "initial_state", "group_of", "upgrade_state", *HOOKS})
+_FREE = frozenset({"options", "initial_state", "group_of", "upgrade_state", "upgrade_call", *HOOKS})
 _RESERVED = frozenset(name for name in vars(Actor) if not name.startswith("__")) - _FREE
 
 

@@ -36,12 +36,13 @@ def post(handle: SpaceHandle[Any], place: Place, message: Message) -> str:
     if sender.runtime is not handle._runtime:
         msg = f"{handle!r} belongs to another runtime: nothing of a turn can leave with its commit to there"
         raise BadCall(msg, space=handle, message=message)
-    handle.runtime.row_of(handle)  # here, so that nothing can be wrong with the target after the commit
+    if handle.runtime.durable is None:
+        handle.runtime.row_of(handle)  # here, so that nothing can be wrong with the target after the commit
     extra = message.rare()
     extra.sender = sender.handle
     worker = sender.worker_of(place)
     _inherit(message, worker)
-    worker.record.outbox.append((handle, message))
+    worker.record.post(handle, message)
     return message.id
 
 
@@ -59,10 +60,18 @@ async def ask_in_turn(handle: SpaceHandle[Any], place: Place, message: Message, 
     message.rare().sender = space.handle
     _inherit(message, worker)
     _give_question_id(handle, worker, message)
-    target = handle.runtime.space_waited_for(handle)
+    target = await _target(handle)
     async with waiting(handle, worker, target, message):
         door.offer(target, message, Source.INSIDE, None, may_wait=True)
         return await wait_for_answer(handle, message, task)
+
+
+async def _target(handle: SpaceHandle[Any]) -> Space:
+    """Return the live space for which a turn is going to wait."""
+    runtime = handle.runtime
+    if runtime.loading.is_here(handle.key):
+        return runtime.space_waited_for(handle)
+    return await runtime.loading.wake(handle)
 
 
 def _check_runtime(handle: SpaceHandle[Any], space: Space, message: Message) -> None:
@@ -83,11 +92,13 @@ def _give_question_id(handle: SpaceHandle[Any], worker: Worker, message: Message
         return
     shown = [*map(_shown, message.args), *(f"{key}={_shown(message.kwargs[key])}" for key in sorted(message.kwargs))]
     call = f"{handle._kind_name}/{handle._id}/{message.call}({', '.join(shown)})"
-    asked = worker.record.asked
-    number = asked[call] = asked.get(call, 0) + 1
+    number = worker.record.ask_again(call)
     digest = blake2b(f"{current.id}|{call}|{number}".encode(), digest_size=12).hexdigest()
     message.options = evolve(message.options, message_id=f"ask-{digest}")
+    message.made_id = None  # it may have been given another by then
     message.rare().identified = True
+    if handle.runtime.durable is not None:
+        handle.runtime.durable.pack(message, handle.kind)
 
 
 def _shown(value: object) -> str:
@@ -172,7 +183,7 @@ def _leave_joined(space: Space, message: Message) -> Message:
     first = space.asked.get(message.id) if message.extra is not None and message.extra.identified else None
     if first is None or first.extra is None or message not in first.extra.joined:
         return message
-    first.extra.joined.remove(message)
+    first.extra.joined = tuple(one for one in first.extra.joined if one is not message)
     # A message that was sent has no asker who could have left: it runs to its end.
     return first if first.extra.left else message
 
@@ -212,7 +223,7 @@ async def _streaming_in_turn(handle: SpaceHandle[Any], place: Place, message: Me
     message.rare().sender = space.handle
     worker = space.worker_of(place)
     _inherit(message, worker)
-    target = handle.runtime.space_waited_for(handle)
+    target = await _target(handle)
     async with waiting(handle, worker, target, message):
         task = current_task()
         if not door.offer(target, message, Source.INSIDE, task, may_wait=True):

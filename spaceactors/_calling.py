@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spaceactors._handle import SpaceHandle
     from spaceactors._handlers import Handler
     from spaceactors._kind import Kind
+    from spaceactors._port import DurablePort
     from spaceactors._turn import Place
 
 
@@ -51,7 +52,7 @@ def make_message(
         misfit = handler.misfit(args, kwargs)
         if misfit is not None:
             raise BadCall(misfit, space=handle)
-    if not runtime.plain:
+    if not runtime.plain and runtime.store.check is not None:
         _check_arguments(handle, (args, kwargs))
     options = handle._options
     # Its time runs from the call, and not from the beginning of a tick in which something computed for long.
@@ -61,7 +62,33 @@ def make_message(
         message.rare().kwargs = kwargs
     if options.message_id is not None or options.expires_after is not None:
         message.rare().identified = options.message_id is not None
+    if runtime.durable is not None:
+        pack(runtime.durable, handle, message)
     return message
+
+
+def stored_quickly(
+    handle: SpaceHandle[Any], durable: DurablePort, method: Callable[..., Any], args: tuple[Any, ...]
+) -> Message | None:
+    """Have an ordinary call accepted by a live space of a durable store, if it needs nothing but a place."""
+    space = handle._space
+    if space is None or space.gone or space.gate is not None:
+        return None
+    handler = space.calls.get(method)
+    if handler is None or len(args) != handler.exact or len(space.mailbox) >= space.capacity:
+        return None
+    message = new_message(handler, args, handle._options, space.clock.now)
+    pack(durable, handle, message)
+    door.accept(space, message)
+    return message
+
+
+def pack(durable: DurablePort, handle: SpaceHandle[Any], message: Message) -> None:
+    """Have a message prepared to be written. Raises `BadCall`."""
+    try:
+        durable.pack(message, handle.kind)
+    except BadCall as error:
+        raise BadCall(*error.args, space=handle, message=message) from error.__cause__
 
 
 def _handler(handle: SpaceHandle[Any], kind: Kind, method: Callable[..., Any]) -> Handler:

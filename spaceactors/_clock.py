@@ -7,12 +7,16 @@ read once a tick (libuv does the same) and every message accepted in that tick c
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from time import time
 from typing import TYPE_CHECKING, final
 
 import trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# What is told of a time that is further away than dates go.
+_FURTHEST = datetime.max.replace(tzinfo=UTC)
 
 
 @final
@@ -38,10 +42,29 @@ class TickClock(trio.abc.Instrument):
 
     def date(self, at: float) -> datetime:
         """Return the date of a moment of Trio's clock."""
+        base, then = self._wall_base or (datetime.now(UTC), self._read())
+        try:
+            return base + timedelta(seconds=at - then)
+        except OverflowError:
+            return _FURTHEST
+
+    def wall(self, at: float) -> float:
+        """Return the seconds since 1970 of a moment of Trio's clock: what outlives the process is kept so."""
         if self._wall_base is not None:
             base, then = self._wall_base
-            return base + timedelta(seconds=at - then)
-        return datetime.now(UTC) + timedelta(seconds=at - self._read())
+            return base.timestamp() + at - then
+        return time() + at - self._read()
+
+    def date_of(self, wall: float) -> datetime:
+        """Return the date of so many seconds since 1970."""
+        try:
+            return datetime.fromtimestamp(wall, UTC)
+        except (ValueError, OverflowError, OSError):
+            return _FURTHEST
+
+    def moment_of(self, wall: float) -> float:
+        """Return the moment of Trio's clock at so many seconds since 1970."""
+        return wall - self.wall(0.0)
 
     def moment(self, date: datetime) -> float:
         """Return the moment of Trio's clock at which it is `date`."""

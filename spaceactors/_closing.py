@@ -13,6 +13,8 @@ import trio
 
 from spaceactors import _door as door
 from spaceactors import _life as life
+from spaceactors import _outage as outage
+from spaceactors import _recovery as recovery
 from spaceactors._decide import Ending, only_leaf
 from spaceactors._errors import RuntimeClosed
 from spaceactors._events import RuntimeDrained, RuntimeDraining
@@ -25,7 +27,15 @@ from supervisors._signals import watch_signals
 
 if TYPE_CHECKING:
     from spaceactors._hub import Hub
+    from spaceactors._port import DurablePort
     from supervisors._running import Running
+
+
+# Seconds that a store has, once everything is done, to write the last of it.
+_FLUSH = 5.0
+
+
+_KEPT = "it is kept in the store, and goes on when the service runs again"
 
 
 @final
@@ -40,16 +50,36 @@ class Closing:
         # Ends the tasks that are there as long as the runtime is; and whether they all have ended.
         self._service = trio.CancelScope()
         self._over = trio.Event()
+        # Whether the store was opened, and is to be closed.
+        self._has_store = False
+        # Why the opening came to nothing.
+        self._unopened: BaseException | None = None
 
     # ---- the opening
 
     async def start(self) -> None:
         """Start what a runtime consists of."""
         started = trio.Event()
-        self._service = trio.CancelScope()
-        self._over = trio.Event()
+        if self._hub.durable is not None:
+            await self._hub.durable.open(self._hub)
+            self._has_store = True
+        self._begin()
         self.block.start_soon(self._host, started, name="spaces")
         await started.wait()
+        if self._unopened is not None:
+            self.cut()
+            raise self._unopened
+
+    def _begin(self) -> None:
+        self._service = trio.CancelScope()
+        self._over = trio.Event()
+        self._unopened = None
+
+    async def close_store(self) -> None:
+        """Close the store: at the very end, so that what is in it can be looked at after a drain."""
+        if self._has_store and self._hub.durable is not None:
+            self._has_store = False
+            await self._hub.durable.close()
 
     async def lose(self) -> None:
         """Cancel every task of the spaces, and wait until they have ended: what tests take for a killed process."""
@@ -79,14 +109,29 @@ class Closing:
                     services.start_soon(self._hub.keeper.run)
                     if self._handle_signals:
                         await services.start(partial(watch_signals, self._on_signal))
-                    self._hub.timers.take_up()
+                    await self._begin_with_store(services)
                     started.set()
         except Exception as error:
             # A fault of ours must come out, and not cancel the workers behind the back of the end's order.
-            self.block.die(only_leaf(error))
+            if started.is_set():
+                self.block.die(only_leaf(error))
+            else:
+                self._unopened = only_leaf(error)
         finally:
+            if self._hub.durable is not None:
+                self._hub.durable.stop()
             started.set()
             trio.lowlevel.remove_instrument(self._hub.clock)
+
+    async def _begin_with_store(self, services: trio.Nursery) -> None:
+        """Go on with what an earlier runtime left in the store."""
+        hub, durable = self._hub, self._hub.durable
+        if durable is None:
+            await hub.timers.take_up()
+            return
+        services.start_soon(durable.run, partial(outage.failing, hub), partial(outage.healed, hub))
+        await recovery.begin(hub, durable)
+        services.start_soon(hub.timers.watch, durable)
 
     def opened(self) -> None:
         """Nothing waits for the opening."""
@@ -133,7 +178,7 @@ class Closing:
     def _end_all(self, ending: Ending) -> None:
         for space in tuple(self._hub.live.values()):
             if space.ending is None or space.ending < ending:
-                life.begin_end(space, ending)
+                life.begin_end(space, ending, by_runtime=True)
 
     # ---- the drain
 
@@ -146,9 +191,13 @@ class Closing:
             await self._clean_up()
             self._end_all(Ending.DRAIN)
             await self._wait_gone()
+        self._hub.places.give_up("the runtime has closed before the store brought the space")
         if self._hub.live:
             self._end_all(Ending.KILL)
             await self._spin()
+        if self._hub.durable is not None:
+            await self._flush(self._hub.durable)
+        self._hub.suspensions.turn_away(RuntimeClosed, _KEPT)
         self._hub.closed = True
         self._hub.feeds.close()
         self._hub.log.close()
@@ -156,6 +205,11 @@ class Closing:
             self.block.start_soon(self._outlast)
         else:
             self._service.cancel()
+
+    async def _flush(self, durable: DurablePort) -> None:
+        """Have the store write what it was given; one that cannot write keeps nobody from closing."""
+        with trio.move_on_after(_FLUSH, shield=True):
+            await durable.flush()
 
     async def _outlast(self) -> None:
         """Go on telling, after the report, of what does not end."""
@@ -166,7 +220,7 @@ class Closing:
     async def _wait_quiet(self) -> None:
         """Wait until nothing that was accepted is left to do."""
         hub = self._hub
-        while hub.restless:
+        while hub.restless or hub.places.lined_up:
             hub.quiet = trio.Event()
             await hub.quiet.wait()
 

@@ -8,8 +8,10 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from spaceactors import _asking as asking
+from spaceactors import _halts as halts
 from spaceactors import _life as life
 from spaceactors._decide import Ending
+from spaceactors._receipt import another
 from spaceactors._turn import here
 from supervisors import DrainReport
 from supervisors._running import PASSES
@@ -34,6 +36,16 @@ class Control:
     def _space(self) -> Space | None:
         return self._runtime.live.get(self._handle.key)
 
+    async def _woken(self) -> Space | None:
+        """Return the live space, brought back from a store if something there waits or is set aside."""
+        runtime, handle = self._runtime, self._handle
+        if self._space is None and runtime.durable is not None and not runtime.closed:
+            async with runtime.loading.held([handle]) as rows:
+                row = rows[handle]
+                if row.quarantined is not None or row.found is not None:
+                    return runtime.space_waited_for(handle)
+        return self._space
+
     @enable_ki_protection
     async def stop(self) -> DrainReport:
         """End by STOP."""
@@ -47,12 +59,23 @@ class Control:
     @enable_ki_protection
     async def delete(self) -> None:
         """End by DELETE; what is not live is only removed."""
+        if self._runtime.durable is not None:
+            await self._delete_stored()
+            return
         space = self._space
         if space is not None:
             await self._end(Ending.DELETE)
         else:
             await trio.lowlevel.checkpoint()
         await self._runtime.remove(self._handle)
+
+    async def _delete_stored(self) -> None:
+        """Bring the space into memory and end it there: who comes meanwhile finds the door closed, then a new space."""
+        await trio.lowlevel.checkpoint()
+        space = self._space or await self._runtime.loading.wake(self._handle)
+        await self._end_live(space, Ending.DELETE)
+        if space.undeleted is not None:
+            raise another(space.undeleted)
 
     @enable_ki_protection
     async def drain(self, timeout: float | None) -> DrainReport:
@@ -73,9 +96,11 @@ class Control:
 
     async def _end(self, ending: Ending) -> DrainReport:
         await trio.lowlevel.checkpoint()
-        space = self._space
-        if space is None:
-            return self._report(None)
+        space = await self._woken()
+        return self._report(None) if space is None else await self._end_live(space, ending)
+
+    async def _end_live(self, space: Space, ending: Ending) -> DrainReport:
+        """End an activation; no time has passed since it was live."""
         place = here.get()
         in_turn = place is not None and place.in_turn()
         if place is not None and in_turn and place.space is not space:
@@ -96,6 +121,9 @@ class Control:
             if space.over is None:
                 space.over = trio.Event()
             await space.over.wait()
+        durable = space.runtime.durable
+        if durable is not None and space.gone and not space.runtime.closed:
+            await durable.settled_down(space.row)
 
     def _report(self, space: Space | None) -> DrainReport:
         seconds = self._runtime.clock.exactly() - self._began
@@ -121,7 +149,8 @@ class Control:
         await trio.lowlevel.checkpoint()
         if self._space is None:
             self._runtime.check_open(self._handle)
-        life.pause(self._runtime.space_for(self._handle))
+        async with self._runtime.loading.held([self._handle]):
+            halts.pause(self._runtime.space_for(self._handle))
 
     @enable_ki_protection
     async def resume(self) -> None:
@@ -129,15 +158,15 @@ class Control:
         await trio.lowlevel.checkpoint()
         space = self._space
         if space is not None:
-            life.resume(space)
+            halts.resume(space)
 
     @enable_ki_protection
     async def revive(self) -> None:
         """Start a quarantined activation again."""
         await trio.lowlevel.checkpoint()
-        space = self._space
+        space = await self._woken()
         if space is not None:
-            life.revive(space)
+            halts.revive(space)
 
 
 def _is_own(space: Space) -> bool:

@@ -46,6 +46,7 @@ def next_step(  # noqa: PLR0911 (a table of first matches, one line each)
     ending: Ending | None,
     failed: bool,
     stuck: bool,
+    blocked: bool,
     started: bool,
     hurried: bool,
     backing_off: bool,
@@ -60,6 +61,7 @@ def next_step(  # noqa: PLR0911 (a table of first matches, one line each)
         ending: how the activation is to end, if it is.
         failed: the actor crashed and nobody has looked at it yet.
         stuck: quarantined or suspended: nothing runs until somebody from outside says so.
+        blocked: the store cannot write: what a turn did could not be kept.
         started: there is an actor that has begun its life.
         hurried: a drain is on: backoffs are skipped and a pause is over.
         backing_off: the wait before the next incarnation is not over.
@@ -75,7 +77,7 @@ def next_step(  # noqa: PLR0911 (a table of first matches, one line each)
         return Step.END
     if failed:
         return Step.RECOVER
-    if stuck or (backing_off and not hurried):
+    if stuck or blocked or (backing_off and not hurried):
         return Step.WAIT
     if passivating and not waiting:
         return Step.PASSIVATE

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from outcome import Error, Value
 from trio.lowlevel import reschedule
 
+from spaceactors import _landing as landing
 from spaceactors import _outcomes as outcomes
 from spaceactors._decide import Admission, Overload, admit_busy, admit_from_turn, admit_full
-from spaceactors._errors import BadCall, MailboxFull, NotAccepted, SpaceBusy, SpaceError
+from spaceactors._errors import BadCall, MailboxFull, NotAccepted, SpaceBusy, SpaceError, StoreError
 from spaceactors._options import DiscardReason, Outcome, Overflow
 from spaceactors._space import Gate, Source, Waiter
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from spaceactors._message import Message
     from spaceactors._space import Space
+    from spaceactors._store import Known
 
 
 _WORDS = {
@@ -36,7 +38,10 @@ def refusal(space: Space, message: Message) -> NotAccepted:
     """Return the error for a message that meets the gate."""
     gate = space.gate or Gate.CLOSING
     text = f"{space.name} {_WORDS[gate]}"
+    if gate is Gate.QUARANTINED and space.row.unreadable:
+        text = f"{space.name} is quarantined, because its state cannot be read: {space.row.quarantined}"
     error: NotAccepted = gate.value(text, space=space.handle, message=message)
+    error.__cause__ = space.row.quarantined
     return error
 
 
@@ -74,7 +79,11 @@ def offer(space: Space, message: Message, source: Source, waiting: Task | None, 
     # Nobody is there to be told that a tick was refused: it waits, and drops nothing of others.
     overflow = Overflow.WAIT if source is Source.TIMER else space.options.overflow
     full = admit_full(overflow, waiting=len(space.mailbox), capacity=space.capacity)
-    accepted = _take(space, Waiter(message, waiting, source), full, may_wait=may_wait)
+    if full is Admission.ACCEPT:
+        accept(space, message)
+        accepted = True
+    else:
+        accepted = _take(space, Waiter(message, waiting, source), full, may_wait=may_wait)
     space.runtime.disturb(space)
     if admission is Admission.INTERRUPT and accepted and full is not Admission.DROP_NEWEST:
         space.runtime.suspensions.interrupt(space)
@@ -86,8 +95,6 @@ def offer(space: Space, message: Message, source: Source, waiting: Task | None, 
 def _take(space: Space, waiter: Waiter, full: Admission, *, may_wait: bool) -> bool:
     message = waiter.message
     match full:
-        case Admission.ACCEPT:
-            accept(space, message)
         case Admission.DROP_OLDEST:
             oldest = space.mailbox.popleft()
             accept(space, message)
@@ -122,13 +129,19 @@ def accept(space: Space, message: Message) -> None:
         message.rare()
     extra = message.extra
     if extra is not None:
-        if space.lane is not None:
+        if space.lane is not None and not extra.number:
             extra.number = space.runtime.next_number()
         if extra.identified:
             space.own_asked()[message.id] = message
         if message.options.expires_after is not None:
             _watch_expiry(space, message)
     message.at = space.clock.now
+    if extra is not None and space.runtime.durable is not None:
+        landing.accepted(space, message, extra)
+        if extra.landing is not None and space.lane is None:
+            space.mailbox.append(message)
+            space.accepted += 1
+            return
     space.take_quickly(message)
     if space.lane is not None:
         space.lane.line_up(space)
@@ -139,6 +152,7 @@ def accept_from_turn(space: Space, message: Message) -> Overload:
     verdict = admit_from_turn(waiting=len(space.mailbox), capacity=space.capacity)
     try:
         if _joins(space, message):
+            outcomes.drop_row(space, message)
             return Overload.ACCEPT
     except BadCall as error:
         outcomes.return_at_once(space, message, error)
@@ -229,21 +243,40 @@ def _joins(space: Space, message: Message) -> bool:
     if message.extra is None or not message.extra.identified:
         return False
     earlier = space.asked.get(message.id)
-    known = None if earlier is not None else outcomes.find_settled(space, message.id)
+    known = None if earlier is not None else _settled(space, message)
     if earlier is None and known is None:
         return False
-    first = earlier or known.message  # type: ignore[union-attr]
-    _check_same_call(space, first, message)
+    first = earlier or (None if known is None else known.message)
+    if first is not None:
+        _check_same_call(space, first, message)
     task = message.waiter
     if task is not None and earlier is not None:
         if space.gate is Gate.QUARANTINED:
             raise refusal(space, message)  # the earlier one stays, and nobody knows for how long
-        earlier.rare().joined.append(message)
+        first_of_id = earlier.rare()
+        first_of_id.joined = (*first_of_id.joined, message)
+    elif earlier is not None and space.runtime.durable is not None:
+        # A `send` returns when its message is on the disk, which an ask of this id need not be yet.
+        message.rare().landing = landing.on_its_way(space, earlier, earlier.rare())
     elif task is not None and known is not None:
         message.waiter = None
-        rejected = known.outcome is Outcome.REJECTED
-        reschedule(task, Error(outcomes.copy_of(known.result, space, message)) if rejected else Value(known.result))
+        if known.outcome is Outcome.REJECTED:
+            reschedule(task, Error(outcomes.rejected(known.result, space, message)))
+        else:
+            reschedule(task, Value(known.result))
     return True
+
+
+def _settled(space: Space, message: Message) -> Known | None:
+    """Return what is remembered of a message's id. Raises `StoreError` if it cannot be read."""
+    known = outcomes.find_settled(space, message.id)
+    if known is not None and known.packed is not None and space.runtime.durable is not None:
+        try:
+            space.runtime.durable.read_known(space.row, known)
+        except Exception as error:
+            msg = f"what is stored of the message id {message.id!r} cannot be read: {error}"
+            raise StoreError(msg, space=space.handle, message=message) from error
+    return known
 
 
 def _check_same_call(space: Space, first: Message, message: Message) -> None:

@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spaceactors._errors import BadCall
-from spaceactors._handle import SpaceHandle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _as_plain(value: Any) -> object:
-    """Say how a value is written that MessagePack does not know."""
-    if isinstance(value, SpaceHandle):
-        return value.key
-    msg = f"a {type(value).__name__} cannot be written"
-    raise TypeError(msg)
-
-
 def encoding_check() -> Callable[[object], None]:
-    """Return a function that raises `BadCall` for a value which MessagePack cannot write; loads msgspec."""
+    """Return a function that raises `BadCall` for a value which a durable store could not write; loads msgspec."""
     try:
         # Only who asks for the check needs the library.
-        encode: Callable[..., bytes] = import_module("msgspec.msgpack").encode
+        import_module("msgspec.msgpack")
+        from spaceactors._codec import Codec
     except ModuleNotFoundError as error:
         msg = "MemoryStore(check_encoding=True) needs msgspec: pip install 'spaceactors[encoding]'"
         raise ModuleNotFoundError(msg, name=error.name) from error
+    from spaceactors._handle import SpaceHandle
+
+    codec = Codec((), lambda kind, space_id: SpaceHandle(None, None, kind, space_id))
 
     def check(value: object) -> None:
         try:
-            encode(value, enc_hook=_as_plain)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            msg = (
-                f"a durable store could not write {value!r:.200}: {error}; use numbers, texts, bytes, dates, enums,"
-                " tuples, dicts, and frozen classes of these"
-            )
+            codec.encode(value)
+        except TypeError as error:
+            msg = f"a durable store could not write {error}"
             raise BadCall(msg) from error
 
     return check

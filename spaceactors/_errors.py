@@ -195,3 +195,8 @@ class SuspensionClosed(SpaceError, LookupError):
 @final
 class ConcurrentModification(SpaceError):
     """The state was changed by somebody else in between."""
+
+
+@final
+class StepChanged(SpaceError):
+    """The program asks for another step, or question, than it did in an earlier try of the same message."""

@@ -118,6 +118,42 @@ class MessageRetried(SpaceEvent):
 
 
 @final
+class StepsUnused(SpaceEvent):
+    """A turn was handled whose earlier tries had recorded `steps` that its program asks for no more."""
+
+    message_id: str
+    call: str
+    steps: tuple[str, ...]
+
+
+@final
+class RowUnreadable(SpaceEvent):
+    """Something that the store has of a space cannot be read by this program: it is set aside, and stays stored."""
+
+    what: str
+    error: BaseException
+
+
+@final
+class SpaceLost(SpaceEvent):
+    """A later opening of the store owns the space now: `left` messages go on there."""
+
+    left: int
+
+
+@final
+class StoreFailing(RuntimeEvent):
+    """The store cannot write: senders are refused, and turns wait until it can."""
+
+    error: BaseException
+
+
+@final
+class StoreHealed(RuntimeEvent):
+    """The store writes again."""
+
+
+@final
 class DeadLettersDropped(RuntimeEvent):
     """The bound on dead letters pushed out the oldest ones."""
 

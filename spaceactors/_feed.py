@@ -65,9 +65,9 @@ class Feed:
 class FeedReader:
     """One subscriber: a bounded buffer; when it is full the oldest event makes room and is counted as missed."""
 
-    __slots__ = ("_buffer", "_closed", "_missed", "_size", "_taken", "_type", "_waiting")
+    __slots__ = ("_buffer", "_closed", "_missed", "_size", "_taken", "_type", "_waiting", "seen")
 
-    def __init__(self, event: type[Any] | None, size: int, backlog: Iterable[Emitted[Any] | Gap] = ()) -> None:
+    def __init__(self, event: type[Any] | None, size: int) -> None:
         self._type = event
         self._size = size
         self._buffer: deque[Emitted[Any] | Gap] = deque()
@@ -76,8 +76,18 @@ class FeedReader:
         self._closed = False
         # Whether a task asks for the next event.
         self._taken = False
+        # Position of the newest event that was read from the store; it may be there before it is passed on.
+        self.seen = 0
+
+    def begin_with(self, backlog: Iterable[Emitted[Any] | Gap]) -> None:
+        """Put what was missed before what came in the meantime; what is in both comes once."""
+        came, self._buffer = self._buffer, deque()
         for one in backlog:
             self._keep(one)
+            if isinstance(one, Emitted) and one.position is not None:
+                self.seen = one.position
+        new = (one for one in came if isinstance(one, Gap) or one.position is None or one.position > self.seen)
+        self._buffer.extend(new)
 
     def put(self, event: Emitted[Any]) -> None:
         """Take an event; never waits."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import trio
 
-from spaceactors._feed import Emitted, Feed, FeedReader, Gap
+from spaceactors._feed import Emitted, Feed, FeedReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -34,6 +34,18 @@ class Feeds:
             space.row.feed = Feed(space.options.feed_size)
         self._pass_on(space, space.row.feed.add(value))
 
+    def put_stored(self, space: Space, value: object, position: int) -> None:
+        """Pass on a committed event that the store keeps under its position."""
+        event = Emitted(value, position)
+        for reader in self._readers.get((space.kind.name, space.id), ()):
+            if position > reader.seen:
+                reader.put(event)
+
+    def begin_anew(self, space: Space) -> None:
+        """Take note that the events of a deleted space are gone: positions begin at 1 again."""
+        for reader in self._readers.get((space.kind.name, space.id), ()):
+            reader.seen = 0
+
     def put_now(self, space: Space, value: object) -> None:
         """Pass an event on that has no position and is never replayed."""
         self._pass_on(space, Emitted(value, None))
@@ -55,15 +67,14 @@ class Feeds:
         """Read what a space emits, from now on or from behind a position."""
         _check_type(event)
         await trio.lowlevel.checkpoint()
-        row = self._runtime.store.find(handle.kind, handle.id)
-        backlog: list[Emitted[Any] | Gap] = []
-        if after is not None and row is not None and row.feed is not None:
-            backlog = row.feed.after(after)
-        reader = FeedReader(event, self._runtime.by_name[handle.kind].options.feed_size, backlog)
+        reader = FeedReader(event, self._runtime.by_name[handle.kind].options.feed_size)
         self._readers.setdefault(handle.key, []).append(reader)
-        if self._runtime.closed:
-            reader.close()
         try:
+            if after is not None:
+                # What comes while the store is read is in the buffer already.
+                reader.begin_with(await self._runtime.store.replay(handle.kind, handle.id, after))
+            if self._runtime.closed:
+                reader.close()
             yield reader
         finally:
             readers = self._readers[handle.key]

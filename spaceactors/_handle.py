@@ -17,8 +17,10 @@ from typing_extensions import TypeVar
 
 from spaceactors import _asking as asking
 from spaceactors import _calling as calling
+from spaceactors import _landing as landing
+from spaceactors import _listing as listing
 from spaceactors._control import Control
-from spaceactors._errors import BadCall
+from spaceactors._errors import BadCall, StoreError
 from spaceactors._feed import Emitted, Gap  # noqa: TC001 (the alias `Feed` names them)
 from spaceactors._history import CommittedHistory, HistoryReader
 from spaceactors._message import Message, MessageOptions, new_message
@@ -186,6 +188,15 @@ class SpaceHandle(Generic[A_co]):
             message_id = self._send_quickly(method, args)
             if message_id is not None:
                 return message_id
+            message = None if runtime.durable is None else calling.stored_quickly(self, runtime.durable, method, args)
+            if message is not None:
+                receipt = None if message.extra is None else message.extra.landing
+                if receipt is not None:
+                    try:
+                        await receipt.wait()
+                    except Exception as error:
+                        raise landing.not_kept(self, message, error) from error
+                return message.id
         message = calling.make_message(self, method, args, kwargs, None)
         place = here.get()
         if place is not None and place.in_turn():
@@ -193,6 +204,8 @@ class SpaceHandle(Generic[A_co]):
         task = current_task()
         if not calling.offer(self, message, task, place, may_wait=True):
             await asking.wait_for_place(self, message, task)
+        if runtime.durable is not None:
+            await landing.wait_landed(self, message)
         return message.id
 
     @overload
@@ -231,6 +244,8 @@ class SpaceHandle(Generic[A_co]):
         place = here.get()
         if place is not None and place.in_turn():
             return asking.post(self, place, message)
+        if message.extra is not None:
+            message.extra.insist = True  # nobody waits to be told that the disk is full
         calling.offer(self, message, None, place, may_wait=False)
         return message.id
 
@@ -348,14 +363,17 @@ class SpaceHandle(Generic[A_co]):
     async def state(self: SpaceHandle[Actor[S]]) -> S:
         """Return the committed state; waits for no turn, and starts nothing."""
         await checkpoint()
-        row = self.runtime.store.find(self.kind, self.id)
+        row = await self.runtime.store.peek(self.kind, self.id)
+        if row is not None and row.unreadable:
+            msg = f"the state of {self.id} cannot be read: {row.quarantined}"
+            raise StoreError(msg, space=self) from row.quarantined
         value: S = self.runtime.first_state(self) if row is None else row.state
         return value
 
     @property
     def history(self) -> HistoryReader:
         """The committed history."""
-        return CommittedHistory(lambda: self.runtime.store.find(self.kind, self.id))
+        return CommittedHistory(self.runtime.store, self.kind, self.id)
 
     @overload
     def subscribe(
@@ -376,7 +394,7 @@ class SpaceHandle(Generic[A_co]):
     async def info(self) -> SpaceInfo:
         """Return what the space is doing."""
         await checkpoint()
-        return self.runtime.info(self)
+        return await listing.info(self.runtime, self)
 
     # ---- control
 

@@ -11,10 +11,10 @@ from spaceactors._store import Entry
 from spaceactors._turn import here, inside, outside_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from spaceactors._port import Store
     from spaceactors._space import Space
-    from spaceactors._store import Row
 
 
 class HistoryReader(Protocol):
@@ -48,27 +48,24 @@ def page(entries: Sequence[Entry], after: int, limit: int) -> list[Entry]:
 class CommittedHistory:
     """What is committed, read from outside."""
 
-    __slots__ = ("_find",)
+    __slots__ = ("_key", "_store")
 
-    def __init__(self, find: Callable[[], Row | None]) -> None:
-        self._find = find
-
-    def _entries(self) -> Sequence[Entry]:
-        row = self._find()
-        return () if row is None else row.entries
+    def __init__(self, store: Store, kind: str, space_id: str) -> None:
+        self._store = store
+        self._key = (kind, space_id)
 
     def __len__(self) -> int:
-        return len(self._entries())
+        return self._store.length(*self._key)
 
     async def recent(self, n: int, /) -> list[Any]:
         """Return the values of the last `n` entries, oldest first."""
         await trio.lowlevel.checkpoint()
-        return last_values(self._entries(), n)
+        return await self._store.recent(*self._key, n)
 
     async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]:
         """Return up to `limit` entries behind the position `after`, oldest first."""
         await trio.lowlevel.checkpoint()
-        return page(self._entries(), after, limit)
+        return await self._store.entries(*self._key, after, limit)
 
 
 @final
@@ -86,27 +83,33 @@ class History:
         if place is None or not inside(self._space):
             what = "history.append"
             raise outside_turn(what, self._space)
-        self._space.worker_of(place).record.entries.append(entry)
+        self._space.worker_of(place).record.append(entry)
 
-    def _appended(self) -> list[Any]:
+    def _appended(self) -> Sequence[Any]:
         place = here.get()
         if place is None or not inside(self._space):
             return []
         record = self._space.worker_of(place).maybe_record
         return [] if record is None else record.entries
 
+    @property
+    def _key(self) -> tuple[str, str]:
+        return (self._space.row.kind, self._space.row.id)
+
     def __len__(self) -> int:
-        return len(self._space.row.entries) + len(self._appended())
+        return self._space.runtime.store.length(*self._key) + len(self._appended())
 
     async def recent(self, n: int, /) -> list[Any]:
         """Return the values of the last `n` entries, oldest first."""
         await trio.lowlevel.checkpoint()
         new = self._appended()
-        return [*last_values(self._space.row.entries, n - len(new)), *(new[-n:] if n > 0 else [])]
+        kept = await self._space.runtime.store.recent(*self._key, n - len(new)) if n > len(new) else []
+        return [*kept, *(new[-n:] if n > 0 else [])]
 
     async def read(self, *, after: int = 0, limit: int = 100) -> list[Entry]:
         """Return up to `limit` entries behind the position `after`, oldest first."""
         await trio.lowlevel.checkpoint()
         row, now = self._space.row, self._space.clock
+        found = await self._space.runtime.store.entries(*self._key, after, limit)
         new = [Entry(row.next_position + number, now.date(now.now), one) for number, one in enumerate(self._appended())]
-        return page([*row.entries, *new], after, limit) if new else page(row.entries, after, limit)
+        return [*found, *page(new, after, limit - len(found))] if new else found

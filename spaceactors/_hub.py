@@ -7,39 +7,45 @@ from __future__ import annotations
 
 from contextvars import copy_context
 from itertools import count
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 from weakref import WeakValueDictionary
 
 import trio
 
 from spaceactors import _door as door
-from spaceactors import _life as life
 from spaceactors import _outcomes as outcomes
+from spaceactors import _recovery as recovery
 from spaceactors._actor import kind_of
 from spaceactors._background import Background
 from spaceactors._dead_letters import DeadLetter, DeadLetters
 from spaceactors._decide import Overload
 from spaceactors._errors import BadCall, MailboxFull, RuntimeClosed, UnknownSpaceKind
-from spaceactors._events import DeadLettersDropped, RuntimeEvent, SpaceEvent, SpacePassivated
+from spaceactors._events import (
+    DeadLettersDropped,
+    RuntimeEvent,
+    SpaceEvent,
+    SpacePassivated,
+)
 from spaceactors._feeds import Feeds
 from spaceactors._handle import SpaceHandle
 from spaceactors._keeper import Keeper
 from spaceactors._lane import Lane
+from spaceactors._loading import Loading
 from spaceactors._log import Log
 from spaceactors._message import MessageOptions
-from spaceactors._options import SpaceStatus
 from spaceactors._places import Places
 from spaceactors._space import Gate, Source, Space
 from spaceactors._stopwatch import Stopwatch
 from spaceactors._suspensions import Suspensions
 from spaceactors._ticking import Ticking
 from spaceactors._turn import here, works_in
+from spaceactors._values import is_storable
 from spaceactors._worker import Worker
 from supervisors._drain import set_current_signal
 from supervisors._events import Broadcast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from trio.lowlevel import Task
 
@@ -48,16 +54,13 @@ if TYPE_CHECKING:
     from spaceactors._kind import Kind
     from spaceactors._message import Message
     from spaceactors._options import RuntimeConfig
-    from spaceactors._snapshot import SpaceInfo
-    from spaceactors._store import Row, Store
+    from spaceactors._port import DurablePort, Store
+    from spaceactors._store import Row
     from supervisors import Limits
     from supervisors._block import Block
 
 # The runtimes that are open in this Trio run: an unpickled handle is bound by the only one.
 open_hubs: trio.lowlevel.RunVar[tuple[Hub, ...]] = trio.lowlevel.RunVar("spaceactors.open_hubs", ())
-
-# Rows looked at between two checkpoints.
-_PAGE = 500
 
 _CLOSED = "the runtime is closing: it takes nothing new"
 
@@ -90,6 +93,8 @@ class Hub:
         self.by_name: dict[str, Kind] = {kind.name: kind for kind in self.kinds.values()}
         self._deps = deps
         self.store = store
+        # The same store, if it outlives the process; None: everything is in memory.
+        self.durable: DurablePort | None = cast("DurablePort", store) if store.durable else None
         self.limits = limits
         self.config = config
         self.clock = clock
@@ -123,6 +128,10 @@ class Hub:
         # ---- the ledger of spaces that have left memory
         self.folded_accepted = 0
         self.folded_outcomes = [0, 0, 0, 0, 0, 0]
+        # Messages that are pending in the store, and in no live space: their turns sleep, or come in a later process.
+        self.stored_pending = 0
+        # Of these, by space, what waited in activations that were drained: their next ones take it up.
+        self.left_waiting: dict[tuple[str, str], int] = {}
         # Restarts of actors after crashes.
         self.restarts = 0
         # Messages whose waiting or handling took longer than a scheduler tick.
@@ -144,6 +153,7 @@ class Hub:
         self.places = Places(self, self.config.max_live_spaces)
         self.timers = Ticking(self)
         self.feeds = Feeds(self)
+        self.loading = Loading(self)
         self.suspensions = Suspensions(self)
         self.background = Background(self)
         self.dead_letters = DeadLetters(self)
@@ -177,6 +187,9 @@ class Hub:
         if not isinstance(space_id, str) or not space_id:
             msg = f"a space id is a text that is not empty, not {space_id!r}"
             raise BadCall(msg)
+        if self.durable is not None and not is_storable(space_id):
+            msg = f"a space id must be a text that UTF-8 can write, without NUL, not {space_id!r}"
+            raise BadCall(msg)
         return SpaceHandle(self, kind, kind.name, space_id, group, self.options)
 
     # ---- rows
@@ -190,17 +203,21 @@ class Hub:
 
     def row_of(self, handle: SpaceHandle[Any]) -> Row:
         """Return a space's row, begun now if need be. Raises `BadCall` if the class cannot say how it begins."""
-        row = self.store.find(handle.kind, handle.id)
-        if row is None:
-            cls = self.by_name[handle.kind].cls
-            try:
-                group = handle.group or cls.group_of(handle.id)
-                state = self.first_state(handle)
-            except Exception as error:
-                msg = f"{cls.__name__} cannot begin the space {handle.id!r}: group_of or initial_state raised {error!r}"
-                raise BadCall(msg, space=handle) from error
-            row = self.store.create(handle.kind, handle.id, state, group)
-        return row
+        return self.store.find(handle.kind, handle.id) or self.begin_row(handle)
+
+    def begin_row(self, handle: SpaceHandle[Any]) -> Row:
+        """Begin a space's row. Raises `BadCall` if the class cannot say how it begins."""
+        cls = self.by_name[handle.kind].cls
+        try:
+            group = handle.group or cls.group_of(handle.id)
+            state = self.first_state(handle)
+        except Exception as error:
+            msg = f"{cls.__name__} cannot begin the space {handle.id!r}: group_of or initial_state raised {error!r}"
+            raise BadCall(msg, space=handle) from error
+        if group is not None and self.durable is not None and not is_storable(group):
+            msg = f"the group {group!r} of the space {handle.id!r} has a character that no database keeps"
+            raise BadCall(msg, space=handle)
+        return self.store.create(handle.kind, handle.id, state, group)
 
     def state_replaced(self, handle: SpaceHandle[Any]) -> None:
         """Have a live space go on with a state that was written from outside; a running turn is run again."""
@@ -221,7 +238,7 @@ class Hub:
         if space is not None:
             return space
         self.check_open(handle, message)
-        return self.space_for(handle) if self.places.free() else None
+        return self.space_for(handle) if self.loading.ready(handle) and self.places.free() else None
 
     def space_for(self, handle: SpaceHandle[Any]) -> Space:
         """Return the live space of a handle, made now; without a place its activation is held back."""
@@ -253,6 +270,8 @@ class Hub:
             space.join(self._lanes.setdefault(group, Lane()))
         if self.draining:
             space.gate = Gate.CLOSING
+        if self.durable is not None:
+            recovery.take_up(space)
         return space
 
     def start_workers(self, space: Space) -> None:
@@ -304,19 +323,26 @@ class Hub:
         space.wake()
         self.places.leave(space)
         self.timers.left(space.row)
+        if self.durable is not None:
+            self.stored_pending += space.asleep is not None
+            self.suspensions.leave(space)
+            self.loading.let_go(space.row)
 
     def _note_end(self, space: Space) -> None:
         if self.draining:
             self.ended[space.name] = self.ended.get(space.name, True) and space.finished
-            if space.returned:
-                self.left[space.name] = self.left.get(space.name, 0) + space.returned
+            if space.returned + space.left:
+                self.left[space.name] = self.left.get(space.name, 0) + space.returned + space.left
             self.look_whether_quiet(space)
 
     async def remove(self, handle: SpaceHandle[Any]) -> None:
         """Remove what the store keeps of a space that is not live."""
+        if handle.key in self.live:
+            return
         row = self.store.find(handle.kind, handle.id)
-        if row is not None and handle.key not in self.live:
+        if row is not None:
             self.timers.cancel_all(row)
+        if row is not None or self.durable is not None:
             await self.store.delete(handle.kind, handle.id)
 
     # ---- messages
@@ -337,13 +363,14 @@ class Hub:
 
     def line_up(self, handle: SpaceHandle[Any], message: Message, waiting: Task | None, *, may_wait: bool) -> bool:
         """Have a message wait outside until there is a place for its space."""
-        if not may_wait:
+        if not may_wait and not (self.durable is not None and self.places.holds_back(handle, message)):
             msg = (
                 f"there is no place for one more live space ({self.config.max_live_spaces} are busy):"
                 " use `await handle.send(...)`"
             )
             raise MailboxFull(msg, space=handle, message=message)
-        self.row_of(handle)  # what the class has to say to it concerns the sender, not whoever makes a place free
+        if self.durable is None:
+            self.row_of(handle)  # what the class has to say to it concerns the sender, not who makes a place free
         self.places.line_up(handle, message, waiting)
         return False
 
@@ -380,8 +407,12 @@ class Hub:
         """Take note, while a drain is on, that a space may have nothing more to do."""
         if self.draining and (space.gone or is_quiet(space)):
             self.restless.discard(space)
-            if not self.restless and self.quiet is not None:
-                self.quiet.set()
+            self.look_whether_calm()
+
+    def look_whether_calm(self) -> None:
+        """Take note, while a drain is on, that nothing may be left to do."""
+        if not self.restless and self.quiet is not None:
+            self.quiet.set()
 
     # ---- what is told
 
@@ -390,40 +421,6 @@ class Hub:
         self.log.tell(event, space, values)
         if self.events.listened:
             self.events.publish(event(self.clock.now, space.kind.name, space.id, space.incarnation, *values))
-
-    def info(self, handle: SpaceHandle[Any]) -> SpaceInfo:
-        """Return what a space is doing, live or not."""
-        from spaceactors._snapshot import SpaceInfo, status_of  # figures, imported with the first wish for them
-
-        space = self.live.get(handle.key)
-        if space is not None:
-            last = space.last_error
-            return SpaceInfo(handle.id, handle.kind, status_of(space), len(space.mailbox), space.restarts, last)
-        row = self.store.find(handle.kind, handle.id)
-        status = SpaceStatus.STOPPED if row is not None and row.stopped else SpaceStatus.PASSIVE
-        return SpaceInfo(handle.id, handle.kind, status, 0, 0, None)
-
-    async def known(self, kind: Kind, status: SpaceStatus | None, after: str, limit: int) -> Mapping[str, SpaceStatus]:
-        """Return known spaces of a kind behind the id `after`, with what they are doing."""
-        found: dict[str, SpaceStatus] = {}
-        while len(found) < limit:
-            rows = self.store.rows(kind.name, after=after, limit=_PAGE)
-            for row in rows:
-                its = self.info(self.handle(kind, row.id)).status
-                if status in (None, its):
-                    found[row.id] = its
-                if len(found) == limit:
-                    break
-            if len(rows) < _PAGE:
-                break
-            after = rows[-1].id
-            await trio.lowlevel.checkpoint()
-        return found
-
-    def revive_all(self, kind: Kind | None) -> int:
-        """Revive all quarantined spaces, of one kind or of all; return how many there were."""
-        chosen = [space for space in self.live.values() if kind in (None, space.kind)]
-        return sum(life.revive(space) for space in chosen)
 
 
 def is_quiet(space: Space) -> bool:

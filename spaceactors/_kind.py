@@ -23,13 +23,18 @@ HOOKS = ("on_start", "on_restart", "on_idle", "on_stop")
 class Kind:
     """One actor class, looked at once."""
 
-    __slots__ = ("_found", "by_name", "calls", "cls", "handlers", "hooks", "name", "options", "stateless", "takes_deps")
+    __slots__ = (
+        *("_found", "by_name", "calls", "cls", "handlers", "hooks"),
+        *("name", "options", "sound", "stateless", "takes_deps"),
+    )
 
     def __init__(self, cls: type[Any], base: type[Any]) -> None:
         self.cls = cls
         self.name = kind_name(cls)
         self.options: SpaceOptions = cls.options
         self.stateless = state_type(cls, base) is None
+        # Classes of states that were looked at and are not mutable.
+        self.sound: set[type[Any]] = set()
         # By the method's name, and by the name under which messages are kept and written.
         self.handlers = find_handlers(cls, self.options)
         self.by_name = {one.name: one for one in self.handlers.values()}

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from spaceactors import _door as door
+from spaceactors import _halts as halts
 from spaceactors import _outcomes as outcomes
 from spaceactors._actor import Failure
 from spaceactors._decide import Ending, Step, next_step
-from spaceactors._errors import SpaceQuarantined, TurnTimeout
+from spaceactors._errors import StoreError, TurnTimeout
 from spaceactors._events import (
     MessageRetried,
     SpaceCrashed,
     SpaceEnded,
     SpaceInQuarantine,
+    SpaceLost,
     SpacePassivated,
-    SpacePaused,
-    SpaceResumed,
-    SpaceRevived,
     SpaceStarted,
     SpaceUnstoppable,
     WorkFailed,
@@ -31,7 +30,7 @@ from spaceactors._events import (
 from spaceactors._options import DiscardReason
 from spaceactors._settle import commit
 from spaceactors._space import Gate
-from spaceactors._store import VersionLost
+from spaceactors._store import EpochLost, VersionLost
 from spaceactors._turn import Cut
 from supervisors._budget import Budget, GiveUp
 from supervisors._spec import backoff_of
@@ -49,7 +48,8 @@ def decide(space: Space) -> Step:
     return next_step(
         ending=space.ending,
         failed=space.failure is not None,
-        stuck=space.quarantined or space.asleep is not None,
+        stuck=space.quarantined or (space.asleep is not None and not leaves_asleep(space)),
+        blocked=space.waits_for_store,
         started=space.actor is not None,
         hurried=space.hurried,
         backing_off=space.backing_off,
@@ -58,6 +58,11 @@ def decide(space: Space) -> Step:
         waiting=bool(space.mailbox),
         single=space.lane is not None or space.passivating,
     )
+
+
+def leaves_asleep(space: Space) -> bool:
+    """Tell whether a space is to leave memory while its turn waits for an answer: the store keeps the question."""
+    return space.passivating and not space.mailbox and space.runtime.durable is not None
 
 
 def only_work(space: Space) -> bool:
@@ -106,11 +111,33 @@ async def _only_make(worker: Worker) -> bool:
         space.actor = space.runtime.make_actor(space)
         if worker.touched:
             await commit(worker, None)
+    except VersionLost:
+        worker.close()
+        await _look_again(worker)
+        return False
+    except EpochLost:
+        worker.close()
+        lose(space)
+        return False
+    except StoreError:
+        worker.close()
+        halts.wait_for_store(space)
+        return False
     except Exception as error:
         worker.close()
         failed(space, error, None)
         return False
     worker.close()
+    return True
+
+
+async def _look_again(worker: Worker) -> bool:
+    """Take over what somebody else has written, before a hook runs again; tell whether it could be read."""
+    try:
+        await worker.look_again()
+    except StoreError:
+        halts.wait_for_store(worker.space)
+        return False
     return True
 
 
@@ -120,8 +147,14 @@ async def hook(worker: Worker, call: Callable[[], Awaitable[Any]]) -> bool:
         try:
             return await _try_hook(worker, call)
         except VersionLost:
-            if worker.space.ending is Ending.KILL:
+            if worker.space.ending is Ending.KILL or not await _look_again(worker):
                 return False
+        except EpochLost:
+            lose(worker.space)
+            return False
+        except StoreError:
+            halts.wait_for_store(worker.space)
+            return False
         except Exception as error:
             failed(worker.space, error, None)
             return False
@@ -183,7 +216,7 @@ async def recover(worker: Worker) -> None:
     decision = space.budget.after_crash(error, space.clock.now)
     if isinstance(decision, GiveUp):
         space.runtime.publish(SpaceInQuarantine, space, error, message_id, decision.history)
-        quarantine(space, error)
+        halts.quarantine(space, error)
         return
     space.restarts += 1
     space.runtime.restarts += 1
@@ -203,62 +236,12 @@ def end_backoff(space: Space) -> None:
     space.wake()
 
 
-# ---- quarantine
-
-
-def quarantine(space: Space, error: BaseException) -> None:
-    """Run nothing any more until somebody revives the space; what waits stays, who waits is told."""
-    space.quarantined = True
-    space.gate = space.gate or Gate.QUARANTINED
-    door.turn_away_line(space)
-    refused = SpaceQuarantined(f"{space.name} was quarantined: its actor crashed too often", space=space.handle)
-    refused.__cause__ = error
-    outcomes.tell_askers(space, refused)
-    door.release_senders(space)
-    space.runtime.places.leave(space)
-    after = space.options.revive_after
-    if after is not None:
-        space.alarm = space.runtime.keeper.set(space.clock.now + after, lambda: revive(space))
-    space.runtime.look_whether_quiet(space)
-
-
-def revive(space: Space) -> bool:
-    """Start a quarantined space again with a fresh budget; tell whether it was one."""
-    if not space.quarantined:
-        return False
-    if space.alarm is not None:
-        space.alarm.cancel()
-        space.alarm = None
-    space.quarantined = False
-    if space.gate is Gate.QUARANTINED:
-        space.gate = Gate.CLOSING if space.runtime.draining else None
-    space.budget = None
-    space.last_failure = None
-    space.runtime.places.take_over_bound(space)
-    space.runtime.publish(SpaceRevived, space)
-    space.runtime.timers.retry(space)
-    space.runtime.disturb(space)
-    space.wake()
-    return True
-
-
-# ---- pause
-
-
-def pause(space: Space) -> None:
-    """Accept and run nothing until `resume`."""
-    if not space.paused:
-        space.paused = True
-        space.runtime.publish(SpacePaused, space)
-        space.wake()
-
-
-def resume(space: Space) -> None:
-    """Run again."""
-    if space.paused:
-        space.paused = False
-        space.runtime.publish(SpaceResumed, space)
-        space.wake()
+def lose(space: Space) -> None:
+    """End an activation at once: a later opening of the store owns the space, and its messages go on there."""
+    if not space.fenced:
+        space.fenced = True
+        space.runtime.publish(SpaceLost, space, space.pending)
+        begin_end(space, Ending.KILL)
 
 
 # ---- passivation
@@ -288,7 +271,7 @@ async def passivate(worker: Worker) -> bool:
     await space.runtime.background.stop(space, grace=space.options.shutdown)
     await _clean_up(worker)
     space.actor = None
-    if space.mailbox or space.line or space.failure is not None or space.ending is not None:
+    if space.mailbox or space.line or space.answering or space.failure is not None or space.ending is not None:
         space.runtime.places.stayed(space)
         return False  # its next activation begins here and now
     space.runtime.publish(SpacePassivated, space)
@@ -314,9 +297,12 @@ _ORDERLY = frozenset({Ending.DRAIN, Ending.STOP, Ending.DELETE})
 _HOW = {Ending.DRAIN: "drain", Ending.STOP: "stop", Ending.DELETE: "delete", Ending.KILL: "kill"}
 
 
-def begin_end(space: Space, ending: Ending) -> None:
+def begin_end(space: Space, ending: Ending, *, by_runtime: bool = False) -> None:
     """Close the door and have the worker end the activation; a stronger ending overrules a weaker one."""
     space.looks_up = True
+    if space.ending is None or ending > space.ending:
+        # What a runtime ends, or a drain cannot finish, goes on in a later process; what a user stops comes back.
+        space.keeps = space.runtime.durable is not None and (by_runtime or ending is Ending.DRAIN)
     killed = space.ending is Ending.KILL
     space.removing = space.removing or ending is Ending.DELETE
     if space.ending is None or ending > space.ending:
@@ -358,12 +344,26 @@ def give_back_waiting(space: Space) -> None:
     waiting = list(space.mailbox)
     space.mailbox.clear()
     for message in waiting:
-        if space.ending is Ending.DELETE:
-            outcomes.discard(space, message, DiscardReason.DELETED)
-        else:
-            outcomes.give_back(space, message)
+        end_unhandled(space, message)
     space.runtime.suspensions.drop(space)
     door.release_senders(space)
+
+
+def end_unhandled(space: Space, message: Message) -> None:
+    """End a message whose turn does not come in this activation."""
+    if space.fenced:
+        outcomes.abandon(space, message, f"{space.name} is owned by a later opening of the store")
+    elif space.ending is Ending.DELETE:
+        outcomes.discard(space, message, DiscardReason.DELETED)
+    elif space.keeps:
+        outcomes.leave_pending(space, message)
+    else:
+        outcomes.give_back(space, message)
+
+
+def _is_answered(space: Space) -> bool:
+    """Tell whether a drain has to wait for an answer that is being written: its turn can be finished then."""
+    return space.ending is Ending.DRAIN and space.answering > 0
 
 
 async def end(worker: Worker) -> None:
@@ -371,6 +371,9 @@ async def end(worker: Worker) -> None:
     space = worker.space
     while space.open_turns:
         await worker.park()
+    if _is_answered(space):
+        await worker.park()
+        return
     if space.ending is not None and space.ending is not Ending.KILL:
         grace = space.options.shutdown
         await space.runtime.background.stop(space, grace=grace, finish=space.ending is Ending.DRAIN)
@@ -378,13 +381,22 @@ async def end(worker: Worker) -> None:
         await _clean_up(worker)
     await space.runtime.background.stop(space, grace=0.0)
     space.actor = None
+    if _is_answered(space):
+        await worker.park()
+        return
     give_back_waiting(space)
     how = space.ending or Ending.STOP
-    if how is not Ending.DRAIN:
+    if how is not Ending.DRAIN and not (space.keeps or space.fenced):
         space.row.stopped = True
         space.runtime.timers.cancel_all(space.row)
+        if space.runtime.durable is not None and not space.removing:
+            space.runtime.durable.note(space.row)
     if space.removing:
-        await space.runtime.store.delete(space.kind.name, space.id)
+        try:
+            await space.runtime.store.delete(space.kind.name, space.id)
+            space.runtime.feeds.begin_anew(space)
+        except StoreError as error:
+            space.undeleted = error  # whoever asked for the deletion is told
     space.runtime.publish(SpaceEnded, space, _HOW[how], space.returned)
     space.runtime.forget(space)
 

@@ -8,7 +8,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, final
 
-from spaceactors._events import SpaceCrashed, SpaceInQuarantine, SpaceUnstoppable, WorkFailed
+from spaceactors._events import (
+    SpaceCrashed,
+    SpaceInQuarantine,
+    SpaceLost,
+    SpaceUnstoppable,
+    StepsUnused,
+    WorkFailed,
+)
 from spaceactors._message import short
 
 if TYPE_CHECKING:
@@ -29,6 +36,8 @@ _SORTS: dict[type[SpaceEvent], tuple[int, str]] = {
     SpaceInQuarantine: (logging.ERROR, "%s crashed too often and is quarantined: %s"),
     SpaceUnstoppable: (logging.ERROR, "%s was cancelled %.0f s ago and does not end"),
     WorkFailed: (logging.WARNING, "%s: %s"),
+    StepsUnused: (logging.WARNING, "%s: the program has changed: %s has no use for %s"),
+    SpaceLost: (logging.ERROR, "%s is owned by another process now; messages that go on there: %d"),
 }
 _LONGEST = 300
 
@@ -51,6 +60,14 @@ class Log:
             logging.WARNING, "dead letter of %s: %s after %s", name, short(message, _LONGEST), short(error, _LONGEST)
         )
 
+    def store_failing(self, error: BaseException) -> None:
+        """Tell that the store cannot write."""
+        self._write(logging.ERROR, "the store cannot write: %s", short(error, _LONGEST))
+
+    def unreadable(self, name: str, what: str, error: BaseException) -> None:
+        """Tell that something in the store cannot be read."""
+        self._write(logging.ERROR, "%s: %s cannot be read and is set aside: %s", name, what, short(error, _LONGEST))
+
     def tell(self, event: type[SpaceEvent], space: Space, values: tuple[Any, ...]) -> None:
         """Tell of an event, if it is of a sort that belongs into the log."""
         sort = _SORTS.get(event)
@@ -60,8 +77,10 @@ class Log:
         match event:
             case _ if event is SpaceCrashed:
                 self._write(level, text, space.name, values[2], short(values[0], _LONGEST))
-            case _ if event is SpaceUnstoppable:
+            case _ if event in {SpaceUnstoppable, SpaceLost}:
                 self._write(level, text, space.name, values[0])
+            case _ if event is StepsUnused:
+                self._write(level, text, space.name, values[1], ", ".join(values[2]))
             case _:
                 self._write(level, text, space.name, short(values[0], _LONGEST))
 
@@ -81,5 +100,5 @@ class Log:
     def _sum_up(self, level: int, text: str) -> None:
         more = self._counts.pop((level, text), 0) - LINES
         if more > 0:
-            sort = text.replace("%s", "…").replace("%.1f", "…").replace("%.0f", "…")
+            sort = text.replace("%s", "…").replace("%.1f", "…").replace("%.0f", "…").replace("%d", "…")
             logger.log(level, "%d more like %r in %.0f s", more, sort, PERIOD)

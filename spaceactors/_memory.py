@@ -11,15 +11,18 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from spaceactors._encoding import encoding_check
-from spaceactors._store import Row, VersionLost
+from spaceactors._errors import ConcurrentModification
+from spaceactors._history import last_values, page
+from spaceactors._store import Numbered, Row, VersionLost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from spaceactors._actor import Actor
     from spaceactors._dead_letters import DeadLetter
+    from spaceactors._feed import Emitted, Gap
     from spaceactors._handle import SpaceHandle
-    from spaceactors._store import Commit
+    from spaceactors._store import Commit, Entry
 
 S = TypeVar("S")
 
@@ -55,13 +58,33 @@ class MemoryStore:
     async def update(self, space: SpaceHandle[Actor[S]], change: Callable[[S], S], /) -> int:
         """Change a space's committed state from outside; return the new version."""
         await trio.lowlevel.checkpoint()
-        row = space._row()
-        row.state = change(row.state)
-        row.version += 1
-        space._state_replaced()
-        return row.version
+        return _replace({space: change}, None)[space]
+
+    @enable_ki_protection
+    async def update_if(self, space: SpaceHandle[Actor[S]], version: int, change: Callable[[S], S], /) -> int:
+        """Change a space's state if it still has that version; return the new one."""
+        await trio.lowlevel.checkpoint()
+        return _replace({space: change}, version)[space]
+
+    @enable_ki_protection
+    async def update_many(
+        self, changes: Mapping[SpaceHandle[Actor[S]], Callable[[S], S]], /
+    ) -> Mapping[SpaceHandle[Actor[S]], int]:
+        """Change the states of several spaces, all or none; return their new versions."""
+        await trio.lowlevel.checkpoint()
+        return _replace(changes, None)
+
+    async def version(self, space: SpaceHandle[Any], /) -> int:
+        """Return how often a space's state was committed."""
+        await trio.lowlevel.checkpoint()
+        row = self.find(space.kind, space.id)
+        return 0 if row is None else row.version
 
     def find(self, kind: str, space_id: str, /) -> Row | None:
+        """Return a space's row if the space was ever used."""
+        return self._rows.get((kind, space_id))
+
+    async def peek(self, kind: str, space_id: str, /) -> Row | None:
         """Return a space's row if the space was ever used."""
         return self._rows.get((kind, space_id))
 
@@ -97,13 +120,42 @@ class MemoryStore:
         for key in mine:
             del self._letters[key]
 
-    def rows(self, kind: str, *, after: str = "", limit: int = 100) -> list[Row]:
+    async def rows(self, kind: str, *, after: str = "", limit: int = 100) -> Sequence[Row]:
+        """Return rows of a kind in the order of their ids."""
+        return self.rows_now(kind, after=after, limit=limit)
+
+    def rows_now(self, kind: str, *, after: str = "", limit: int = 100) -> list[Row]:
         """Return rows of a kind in the order of their ids."""
         ids = self._ids.get(kind)
         if ids is None:
             ids = self._ids[kind] = sorted(space_id for its_kind, space_id in self._rows if its_kind == kind)
         first = bisect_right(ids, after) if after else 0
         return [self._rows[kind, space_id] for space_id in ids[first : first + limit]]
+
+    # ---- history and events
+
+    def _kept(self, kind: str, space_id: str) -> Sequence[Entry]:
+        row = self._rows.get((kind, space_id))
+        return () if row is None else row.entries
+
+    def length(self, kind: str, space_id: str, /) -> int:
+        """Return how many entries a history has."""
+        return len(self._kept(kind, space_id))
+
+    async def recent(self, kind: str, space_id: str, n: int, /) -> list[Any]:
+        """Return the values of the last `n` entries, oldest first."""
+        return last_values(self._kept(kind, space_id), n)
+
+    async def entries(self, kind: str, space_id: str, after: int, limit: int, /) -> list[Entry]:
+        """Return up to `limit` entries behind a position."""
+        return page(self._kept(kind, space_id), after, limit)
+
+    async def replay(self, kind: str, space_id: str, after: int, /) -> list[Emitted[Any] | Gap]:
+        """Return the kept events behind a position."""
+        row = self._rows.get((kind, space_id))
+        return [] if row is None or row.feed is None else row.feed.after(after)
+
+    # ---- dead letters
 
     def bury(self, letter: DeadLetter, /) -> int:
         """Keep a dead letter, and no more than ten thousand of them."""
@@ -113,19 +165,38 @@ class MemoryStore:
         self._letters.popitem(last=False)
         return 1
 
-    def letters(self, kind: str | None, limit: int, /) -> list[DeadLetter]:
-        """Return dead letters, the oldest first."""
-        chosen = (one for one in self._letters.values() if kind is None or one.space.kind == kind)
+    async def letters(self, kind: str | None, space_id: str | None, after: int, limit: int, /) -> list[Numbered]:
+        """Return dead letters behind a number, the oldest first."""
+        chosen = (
+            Numbered(number, one)
+            for number, one in self._letters.items()
+            if number > after and kind in {None, one.space.kind} and space_id in {None, one.space.id}
+        )
         return [letter for letter, _ in zip(chosen, range(limit), strict=False)]
 
-    def buried(self, message_ids: Iterable[str], /) -> dict[int, DeadLetter]:
-        """Return all dead letters of these ids, by number, in the order of the ids."""
-        found: dict[str, dict[int, DeadLetter]] = {message_id: {} for message_id in message_ids}
+    async def buried(self, message_ids: Iterable[str], /) -> list[Numbered]:
+        """Return all dead letters of these ids, in the order of the ids."""
+        found: dict[str, list[Numbered]] = {message_id: [] for message_id in message_ids}
         for number, letter in self._letters.items():
             if letter.message.id in found:
-                found[letter.message.id][number] = letter
-        return {number: letter for letters in found.values() for number, letter in letters.items()}
+                found[letter.message.id].append(Numbered(number, letter))
+        return [letter for letters in found.values() for letter in letters]
 
-    def unbury(self, numbers: Iterable[int], /) -> list[DeadLetter]:
-        """Take dead letters out and return them."""
-        return [self._letters.pop(number) for number in numbers if number in self._letters]
+    async def unbury(self, numbers: Iterable[int], /) -> int:
+        """Take dead letters out; return how many were there."""
+        return sum(self._letters.pop(number, None) is not None for number in numbers)
+
+
+def _replace(changes: Mapping[Any, Callable[[Any], Any]], version: int | None) -> dict[SpaceHandle[Any], int]:
+    """Change states, all or none: whoever raises, nothing is changed then."""
+    rows = {space: space._row() for space in changes}
+    for space, row in rows.items():
+        if version is not None and row.version != version:
+            msg = f"the state of {space.id} has version {row.version}, not {version}: somebody changed it meanwhile"
+            raise ConcurrentModification(msg, space=space)
+    new = {space: changes[space](row.state) for space, row in rows.items()}
+    for space, row in rows.items():
+        row.state = new[space]
+        row.version += 1
+        space._state_replaced()
+    return {space: row.version for space, row in rows.items()}

@@ -8,12 +8,12 @@ from secrets import token_hex
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from supervisors import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from trio.lowlevel import Task
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from spaceactors._handle import SpaceHandle
     from spaceactors._handlers import Handler
     from spaceactors._keeper import Alarm
+    from spaceactors._receipt import Receipt
+    from spaceactors._store import Recorded
     from spaceactors._stream import Reader
     from spaceactors._timers import Timer
 
@@ -51,9 +53,11 @@ class MessageOptions:
 
 
 @final
-@define(eq=False)
 class Extra:
-    """What only some messages have: made when first needed, so that an ordinary message stays small."""
+    """What only some messages have: made when first needed, so that an ordinary message stays small.
+
+    What has its usual value is the class's own: to make one costs nothing for each field.
+    """
 
     # Keyword arguments; most calls have none.
     kwargs: Mapping[str, Any] = NO_KWARGS
@@ -66,7 +70,7 @@ class Extra:
     # Rings when the message expires.
     expiry: Alarm | None = None
     # The same call under the same id: its later askers get this message's answer.
-    joined: list[Message] = field(factory=list["Message"])
+    joined: Sequence[Message] = ()
     # Whether its own asker has left.
     left: bool = False
     # Whether the id was given by the sender, and is remembered.
@@ -76,7 +80,37 @@ class Extra:
     # Its place among all messages of its lane, by acceptance.
     number: int = 0
     # Results of finished steps and answers, by name: a second try does not run them again.
-    journal: dict[str, Any] = field(factory=dict[str, Any])
+    journal: Mapping[str, Recorded] = NO_KWARGS
+
+    # ---- only where the store is durable
+
+    # The number of its row in the store; 0: it has none (an ask needs none before its turn does something lasting).
+    row: int = 0
+    # The number that its row has, or will have: given when it is accepted, so that it keeps its place after a restart.
+    place: int = 0
+    # The call as the store keeps it.
+    packed: bytes = b""
+    # The promise that it will be on the disk.
+    landing: Receipt[None] | None = None
+    # What carries it there: its row, or something that its turn writes.
+    carrier: Receipt[None] | None = None
+    # It has its outcome: what has not landed by now need not.
+    ended: bool = False
+    # It could not be written, and its sender knows: what its turn does is not kept.
+    lost: bool = False
+    # Whether it is kept although its row cannot be written now: nobody waits to be told (`send_nowait`).
+    insist: bool = False
+    # Tries that have ended and count: what runs when the process dies is no try.
+    tried: int = 0
+    # How many processes have died while it was at the head of its line.
+    recoveries: int = 0
+
+    def record(self, key: str, step: Recorded) -> None:
+        """Note a finished step or an answer."""
+        if isinstance(self.journal, dict):
+            self.journal[key] = step
+        else:
+            self.journal = {key: step}
 
     def forget_expiry(self) -> None:
         """Have the message not expire any more."""

@@ -174,8 +174,8 @@ class SpaceOptions:
     needs its place). `restart_limit` and `backoff` are the space's own budget; over it the space is quarantined, and
     revived by itself after `revive_after`. `throws` lists errors that reject a message instead of crashing the actor;
     `max_attempts` is how often a message is tried before it fails. `shutdown` is the grace of background work.
-    `stalled_after`, `max_recoveries` and the bounds in bytes are for durable stores and for watching; nothing in memory
-    uses them yet.
+    `max_recoveries` is how many processes may die with a message at the head of its line, in a durable store, before it
+    fails. `stalled_after` is for watching; nothing uses it yet.
     """
 
     mailbox_capacity: int = field(default=64, validator=at_least(1))

@@ -14,14 +14,14 @@ from trio.lowlevel import reschedule
 
 from spaceactors import _door as door
 from spaceactors import _life as life
-from spaceactors._errors import BadCall, NotAccepted
-from spaceactors._outcomes import expired
+from spaceactors._errors import BadCall, NotAccepted, RuntimeClosed, SpaceError, StoreError
+from spaceactors._outcomes import expired, return_at_once, returned_elsewhere
+from spaceactors._receipt import another
 from spaceactors._space import Source
 
 if TYPE_CHECKING:
     from trio.lowlevel import Task
 
-    from spaceactors._errors import SpaceError
     from spaceactors._handle import SpaceHandle
     from spaceactors._hub import Hub
     from spaceactors._message import Message
@@ -45,6 +45,7 @@ class Places:
         "_leaving",
         "_line",
         "_none_idle",
+        "_ready",
         "_runtime",
         "_taken",
     )
@@ -57,6 +58,8 @@ class Places:
         self._held_back: OrderedDict[Space, None] = OrderedDict()
         # Messages that wait outside for a place for their space, by space, in the order of arrival.
         self._line: OrderedDict[tuple[str, str], _Entries] = OrderedDict()
+        # Those of them whose rows the store has brought.
+        self._ready: OrderedDict[tuple[str, str], None] = OrderedDict()
         # Idle spaces by the time since when, as of the last look; entries may be out of date.
         self._candidates: list[tuple[float, int, Space]] = []
         # Nothing came to rest since a look around found nothing idle: another look would find nothing either.
@@ -70,6 +73,11 @@ class Places:
     def wanted(self) -> bool:
         """Whether a space that comes to rest must say so: its place is wanted, or was the last time there was none."""
         return self._none_idle or bool(self._held_back or self._line) or self._taken > self._bound
+
+    @property
+    def lined_up(self) -> bool:
+        """Whether messages wait for a place for their space."""
+        return bool(self._line)
 
     @property
     def taken(self) -> int:
@@ -124,7 +132,44 @@ class Places:
             at = message.at + after
             message.rare().expiry = self._runtime.keeper.set(at, lambda: self._expire(handle, message, task))
         self._line.setdefault(handle.key, OrderedDict())[message] = (handle, task)
+        if self._runtime.loading.is_here(handle.key):
+            self._ready[handle.key] = None
         self._make_room()
+
+    def holds_back(self, handle: SpaceHandle[Any], message: Message) -> bool:
+        """Tell whether a message may wait here of which nobody is to be told: while the store brings its space.
+
+        As many may as its mailbox takes.
+        """
+        entries = self._line.get(handle.key, _NOBODY)
+        capacity = self._runtime.by_name[handle.kind].options.mailbox_capacity
+        return message.rare().insist and not self._runtime.loading.is_here(handle.key) and len(entries) < capacity
+
+    def awaits(self, key: tuple[str, str]) -> bool:
+        """Tell whether somebody waits for a space."""
+        return key in self._line
+
+    def loaded(self, handle: SpaceHandle[Any]) -> None:
+        """Make a space live whose row has come from the store, if somebody waits for it and there is a place."""
+        if handle.key in self._line:
+            self._ready[handle.key] = None
+            self._make_room()
+            self._admit()
+
+    def refuse(self, key: tuple[str, str], error: Exception) -> bool:
+        """Tell all who wait for a space that it cannot be had; tell whether messages stay of which nobody can be."""
+        stay: _Entries = OrderedDict()
+        for message, (handle, task) in self._line.pop(key, _NOBODY).items():
+            if message.extra is not None and message.extra.insist and isinstance(error, StoreError):
+                stay[message] = (handle, task)
+            else:
+                told = another(error) if isinstance(error, SpaceError) else error
+                told._space, told._message = handle, message  # type: ignore[attr-defined]
+                _wake(message, task, told)  # type: ignore[arg-type]
+        if stay:
+            self._line[key] = stay
+        self._runtime.look_whether_calm()
+        return bool(stay)
 
     def leave_line(self, handle: SpaceHandle[Any], message: Message) -> bool:
         """Take a message out of the line; tell whether it was there."""
@@ -135,6 +180,10 @@ class Places:
             message.extra.forget_expiry()
         if not entries:
             del self._line[handle.key]
+            row = None if self._runtime.durable is None else self._runtime.store.find(*handle.key)
+            if row is not None:
+                self._runtime.loading.let_go(row)
+            self._runtime.look_whether_calm()
         return True
 
     def _expire(self, handle: SpaceHandle[Any], message: Message, task: Task | None) -> None:
@@ -142,22 +191,40 @@ class Places:
             _wake(message, task, expired(message, handle))
 
     def turn_away(self, refusal: type[NotAccepted], text: str) -> None:
-        """Refuse all who wait: the runtime closes."""
+        """Refuse all who wait and can be told so: the runtime closes. What else waits was accepted, and gets in."""
+        for key, entries in tuple(self._line.items()):
+            for message, (handle, task) in tuple(entries.items()):
+                if not (message.extra is not None and message.extra.insist):
+                    del entries[message]
+                    _wake(message, task, refusal(text, space=handle, message=message))
+            if not entries:
+                del self._line[key]
+
+    def give_up(self, text: str) -> None:
+        """Tell, at the deadline of a drain, of messages for which the store has not brought their spaces."""
         line, self._line = self._line, OrderedDict()
         for entries in line.values():
             for message, (handle, task) in entries.items():
-                _wake(message, task, refusal(text, space=handle, message=message))
+                error = RuntimeClosed(text, space=handle, message=message)
+                _wake(message, task, error)
+                returned_elsewhere(self._runtime, handle, message, error)
 
     def arrived(self, space: Space) -> None:
         """Let those in who waited for a space that is there now."""
         for message, (handle, task) in self._line.pop((space.kind.name, space.id), _NOBODY).items():
+            source = Source.OUTSIDE
             if message.extra is not None:
                 message.extra.forget_expiry()  # the space watches it from here on
+                if message.extra.insist and self._runtime.draining:
+                    source = Source.BACKGROUND  # it was here before the gate was closed
             try:
                 handle.check_group(space)
-                accepted = door.offer(space, message, Source.OUTSIDE, task, may_wait=True)
+                accepted = door.offer(space, message, source, task, may_wait=True)
             except NotAccepted as error:
-                _wake(message, task, error)
+                if message.extra is not None and message.extra.insist:
+                    return_at_once(space, message, error)
+                else:
+                    _wake(message, task, error)
             else:
                 if accepted and task is not None:
                     reschedule(task)
@@ -184,7 +251,8 @@ class Places:
         after = space.options.idle_timeout
         if space.gone or after is None or not space.idle:
             return  # it comes to rest again, and is noted then
-        if space.idle_at + after > space.clock.now:
+        # As exactly as the keeper looks: an alarm set for a moment that is over for it would ring without end.
+        if space.idle_at + after > space.clock.exactly():
             space.idle_alarm = self._runtime.keeper.set(space.idle_at + after, lambda: self._idle_due(space))
         else:
             life.ask_to_passivate(space)
@@ -234,20 +302,35 @@ class Places:
             while self._taken < self._bound and (self._held_back or self._line):
                 if self._held_back:
                     self.take_over_bound(next(iter(self._held_back)))
-                else:
-                    self._let_first_in()
+                elif not self._let_first_in():
+                    break
         finally:
             self._admitting = False
         self._make_room()
 
-    def _let_first_in(self) -> None:
-        """Make the space live for which somebody has waited longest; those who wait for it come in with that."""
-        key, entries = next(iter(self._line.items()))
+    def _let_first_in(self) -> bool:
+        """Make the space live for which somebody has waited longest; those who wait for it come in with that.
+
+        Tell whether there was one: the store may not have answered yet for any of them.
+        """
+        key = next(iter(self._line), None) if self._runtime.durable is None else self._first_ready()
+        if key is None:
+            return False
         try:
-            self._runtime.space_for(next(iter(entries.values()))[0])
+            self._runtime.space_for(next(iter(self._line[key].values()))[0])
         except BadCall as error:  # its row was there when they came, and has been deleted since
             for message, (_, task) in self._line.pop(key).items():
                 _wake(message, task, error)
+            self._runtime.look_whether_calm()
+        return True
+
+    def _first_ready(self) -> tuple[str, str] | None:
+        """Return the space whose row has come first of those for which somebody still waits."""
+        while self._ready:
+            key, _ = self._ready.popitem(last=False)
+            if key in self._line and self._runtime.loading.is_here(key):
+                return key
+        return None
 
 
 def _wake(message: Message, task: Task | None, error: SpaceError) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, overload
 import trio
 from typing_extensions import TypeVar
 
+from spaceactors import _listing as listing
 from spaceactors._actor import Actor, kind_of
 from spaceactors._clock import TickClock
 from spaceactors._closing import Closing
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from spaceactors._handle import SpaceHandle
     from spaceactors._kind import Kind
     from spaceactors._options import SpaceStatus
+    from spaceactors._port import Store
     from spaceactors._snapshot import Snapshot
-    from spaceactors._store import Store
     from spaceactors._suspensions import Suspensions
     from supervisors import DrainReport, Limit, Tree
     from supervisors._events import EventsMissed
@@ -73,7 +74,7 @@ class Runtime(Generic[A_co]):
         """Return known spaces in the order of their ids, up to `limit` behind the id `after`."""
         await trio.lowlevel.checkpoint()
         kind = self._hub.kind_of(actor)
-        found = await self._hub.known(kind, status, after, limit)
+        found = await listing.known(self._hub, kind, status, after, limit)
         return [self._hub.handle(kind, space_id) for space_id in found]
 
     @property
@@ -135,7 +136,7 @@ class Runtime(Generic[A_co]):
     async def revive(self, *, actor: type[Actor[Any]] | None = None) -> int:
         """Revive all quarantined spaces, of one class or of all; return how many there were."""
         await trio.lowlevel.checkpoint()
-        return self._hub.revive_all(None if actor is None else self._hub.kind_of(actor))
+        return await listing.revive_all(self._hub, None if actor is None else self._hub.kind_of(actor))
 
     @property
     def limits(self) -> Limits:
@@ -310,6 +311,7 @@ async def open_hub(
                     closing.stop()
                     raise
         finally:
+            await closing.close_store()
             open_hubs.set(tuple(one for one in open_hubs.get() if one is not hub))
 
 

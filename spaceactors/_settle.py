@@ -2,54 +2,126 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import trio
 
+from spaceactors import _outcomes as outcomes
 from spaceactors._decide import Overload
+from spaceactors._events import StepsUnused
+from spaceactors._journal import unvisited
 from spaceactors._lane import look_at_lanes
+from spaceactors._loading import FencedOff
 from spaceactors._store import Commit, Entry
 from spaceactors._waits import behind, targets
 
 if TYPE_CHECKING:
-    from spaceactors._message import Message
+    from collections.abc import Collection, Mapping
+
+    from spaceactors._handle import SpaceHandle
+    from spaceactors._message import Extra, Message
+    from spaceactors._port import DurablePort
     from spaceactors._space import Space
+    from spaceactors._store import Row
     from spaceactors._turn import TurnRecord
     from spaceactors._worker import Worker
 
-_NOTHING: dict[str, float] = {}
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-async def commit(worker: Worker, message: Message | None) -> None:
+async def commit(worker: Worker, message: Message | None, reply: object = None) -> None:
     """Commit an open turn whose handler has returned. Raises `VersionLost`, or what the store raises."""
     space, record = worker.space, worker.maybe_record
-    store = space.runtime.store
+    durable = space.runtime.durable
     made = _commit_of(space, record, message)
-    if store.durable:
-        with trio.CancelScope(shield=True):
-            await store.commit(space.row, made)
-    else:
-        await store.commit(space.row, made)
+    if durable is None:
+        await space.runtime.store.commit(space.row, made)
+        if record is not None:
+            _publish(space, record)
+        return
+    made.reply = reply
+    options = space.options
+    made.dedupe_limit, made.dedupe_window = options.dedupe_limit, options.dedupe_window
     if record is not None:
-        _publish(space, record)
+        made.emitted = record.emitted
+        made.feed_size = options.feed_size
+    if record is not None and record.outbox:
+        await _with_targets(space, durable, record, made)
+    else:
+        await _keep(space, durable, made)
+        if record is not None:
+            _publish(space, record)
+    if message is not None and message.extra is not None and message.extra.journal:
+        _tell_unused(space, message, message.extra, () if record is None else record.visited)
+
+
+def _tell_unused(space: Space, message: Message, extra: Extra, visited: Collection[str]) -> None:
+    """Tell which recorded steps of a handled message its program has not asked for."""
+    unused = unvisited(extra.journal, visited)
+    if unused:
+        space.runtime.publish(StepsUnused, space, message.id, message.call, unused)
+
+
+async def _keep(space: Space, durable: DurablePort, made: Commit) -> None:
+    """Have a durable store keep a commit; from here on nothing cancels it."""
+    row = space.row
+    if row.held:
+        with trio.CancelScope(shield=True):
+            await durable.take(row)
+        made.entries = [Entry(row.next_position + number, one.at, one.value) for number, one in enumerate(made.entries)]
+    else:
+        row.held = True
+    try:
+        kept = durable.write_commit(row, made)
+        if kept is not None:
+            await kept.wait_known()
+            durable.committed(row, made)
+    finally:
+        durable.free(row)
+
+
+async def _with_targets(space: Space, durable: DurablePort, record: TurnRecord, made: Commit) -> None:
+    """Commit a turn that has sent something: where that goes is brought into memory first.
+
+    What goes to a space that another process owns by now becomes a dead letter with this commit.
+    """
+    loading, now = space.runtime.loading, space.clock.now
+    rows: dict[SpaceHandle[Any], Row] = {}
+    lost: dict[SpaceHandle[Any], FencedOff] = {}
+    with trio.CancelScope(shield=True):
+        try:
+            for target in dict.fromkeys(target for target, _ in record.outbox):
+                try:
+                    rows[target] = await loading.ensure(target)
+                except FencedOff as error:
+                    lost[target] = error
+            for _, sent in record.outbox:
+                sent.at = now
+            made.outbox = [(rows[target], sent) for target, sent in record.outbox if target in rows]
+            made.returned = [(target, sent, lost[target]) for target, sent in record.outbox if target in lost]
+            record.outbox = [(target, sent) for target, sent in record.outbox if target in rows]
+            await _keep(space, durable, made)
+            for target, sent, reason in made.returned:
+                outcomes.returned_elsewhere(space.runtime, target, sent, reason)
+            _publish(space, record)
+        finally:
+            for row in rows.values():
+                loading.unpin(row)
 
 
 def _commit_of(space: Space, record: TurnRecord | None, message: Message | None) -> Commit:
     row = space.row
-    entries: list[Entry] = []
-    if record is not None and record.entries:
+    made = Commit(space.version, space.working, message, changed=space.working is not row.state)
+    if record is None:
+        return made
+    if record.entries:
         at = space.clock.date(space.clock.now)
-        entries = [Entry(row.next_position + number, at, value) for number, value in enumerate(record.entries)]
-    return Commit(
-        version=space.version,
-        state=space.working,
-        changed=space.working is not row.state,
-        message=message,
-        entries=entries,
-        timers={} if record is None else record.timers,
-        counts=_NOTHING if record is None else record.counts,
-        max_entries=space.options.max_history_entries,
-    )
+        made.entries = [Entry(row.next_position + number, at, value) for number, value in enumerate(record.entries)]
+        made.max_entries = space.options.max_history_entries
+    made.timers = record.timers
+    made.counts = record.counts
+    return made
 
 
 def _publish(space: Space, record: TurnRecord) -> None:
@@ -57,8 +129,12 @@ def _publish(space: Space, record: TurnRecord) -> None:
     runtime = space.runtime
     for key, timer in record.timers.items():
         runtime.timers.replace(space.row, key, timer)
-    for event in record.emitted:
-        runtime.feeds.put(space, event)
+    last = space.row.last_event - len(record.emitted)
+    for number, event in enumerate(record.emitted, 1):
+        if runtime.durable is None:
+            runtime.feeds.put(space, event)
+        else:
+            runtime.feeds.put_stored(space, event, last + number)
     for target, sent in record.outbox:
         live, verdict = runtime.deliver(target, sent, space)
         if verdict is Overload.HOLD_SENDER:
@@ -73,6 +149,8 @@ def hold(sender: Space, target: Space) -> None:
     target.holds = (*target.holds, sender)
     target.crowded = True
     sender.attention = True
+    if not (target.has_place or target.quarantined):
+        sender.runtime.places.take_over_bound(target)  # the sender keeps its own place until the target has worked
     if sender.runtime.has_lanes:
         look_at_lanes(behind(target))
 

@@ -101,7 +101,7 @@ def status_of(space: Space) -> SpaceStatus:
         (space.ending is not None, SpaceStatus.DRAINING),
         (space.quarantined, SpaceStatus.QUARANTINED),
         (space.asleep is not None, SpaceStatus.SUSPENDED),
-        (space.backing_off or space.failure is not None, SpaceStatus.BACKING_OFF),
+        (space.backing_off or space.waits_for_store or space.failure is not None, SpaceStatus.BACKING_OFF),
         (space.paused, SpaceStatus.PAUSED),
         (space.busy, SpaceStatus.BUSY),
     )
@@ -147,7 +147,7 @@ def take(runtime: Hub) -> Snapshot:
     spaces = list(runtime.live.values())
     accepted = runtime.folded_accepted + sum(space.accepted for space in spaces)
     outcomes = [sum(column) for column in zip(runtime.folded_outcomes, *(one.outcomes for one in spaces), strict=True)]
-    pending = sum(space.pending for space in spaces)
+    pending = runtime.stored_pending + sum(space.pending for space in spaces)
     now = runtime.clock.exactly()
     settled = sum(outcomes)
     return Snapshot(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from enum import Enum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 from attrs import frozen
 from trio.lowlevel import reschedule
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from trio.lowlevel import Task
 
     from spaceactors._actor import Actor, Failure
+    from spaceactors._errors import StoreError
     from spaceactors._handle import SpaceHandle
     from spaceactors._hub import Hub
     from spaceactors._keeper import Alarm
@@ -100,6 +101,7 @@ class Space:
         "accepted",
         "actor",
         "alarm",
+        "answering",
         "asked",
         "asleep",
         "attention",
@@ -112,6 +114,7 @@ class Space:
         "crowded",
         "ending",
         "failure",
+        "fenced",
         "finished",
         "gone",
         "has_place",
@@ -122,10 +125,12 @@ class Space:
         "idle_at",
         "in_line",
         "incarnation",
+        "keeps",
         "kind",
         "lane",
         "last_error",
         "last_failure",
+        "left",
         "line",
         "looks_up",
         "mailbox",
@@ -145,7 +150,9 @@ class Space:
         "runtime",
         "stuck",
         "tag",
+        "undeleted",
         "version",
+        "waits_for_store",
         "workers",
         "working",
     )
@@ -204,7 +211,11 @@ class Space:
         self.quarantined = False
         # The message whose turn waits for an answer from outside.
         self.asleep: Message | None = None
+        # How many answers to it are on their way to the store.
+        self.answering = 0
         self.paused = False
+        # Whether a turn could not be kept: nothing runs until the store can write again.
+        self.waits_for_store = False
         # Ends the backoff or the quarantine.
         self.alarm: Alarm | None = None
         # What `start_soon` started and still runs, in that order.
@@ -230,14 +241,22 @@ class Space:
         self.looks_up = kind.options.idle_timeout is not None
         self.passivating = False
         self.ending: Ending | None = None
+        # Whether its messages stay pending in the store when it ends: the runtime ends, not the space.
+        self.keeps = False
+        # Whether a later opening of the store owns the space now.
+        self.fenced = False
         # Whether the end is to remove what the store keeps, whatever else overrules the deletion.
         self.removing = False
+        # Why the store could not remove it, if it could not.
+        self.undeleted: StoreError | None = None
         # Whether the last turn ended, or was cut off, at the end.
         self.finished = True
         # Whether a cancelled turn would not end.
         self.stuck = False
         # How many messages the end gave back.
         self.returned = 0
+        # How many it left pending in the store that could have been handled with more time.
+        self.left = 0
         # Set when the activation is over; made by who waits.
         self.over: trio.Event | None = None
         # Out of the runtime: handles must look the space up anew.
@@ -291,8 +310,11 @@ class Space:
             or self.held_by
             or self.failure
             or self.backing_off
-            or self.asleep is not None
-            or self.actor is None
+            or self.waits_for_store
+            or (self.asleep is not None and self.runtime.durable is None)
+            or self.answering
+            # One that came back only for its question need not begin its life to leave again.
+            or (self.actor is None and self.asleep is None)
             or self.open_turns
         )
 
@@ -302,13 +324,14 @@ class Space:
         return after is not None and self.clock.now - self.idle_at >= after
 
     def worker_of(self, place: Place) -> Worker:
-        """Return the worker that a place of this space is."""
-        return next(worker for worker in self.workers if worker is place)
+        """Return the worker that a place of this space is, if it is no background work."""
+        return cast("Worker", place)
 
     def can_run(self) -> bool:
         """Tell whether a turn could begin now, its lane apart."""
         halted = bool(self.paused or self.held_by or self.backing_off) and not self.hurried
         stuck = self.gone or self.quarantined or self.asleep is not None or self.failure is not None
+        stuck = stuck or self.waits_for_store
         return bool(self.workers) and not (halted or stuck or self.open_turns)
 
     @property
@@ -390,9 +413,7 @@ class Space:
             self.asked = {}
         return self.asked
 
-    # ---- expiry
-
-    # ---- outcomes
+    # ---- the clock
 
     def took(self, began: float) -> None:
         """Note how long a turn took that ended in another scheduler tick than it began."""

@@ -1,29 +1,25 @@
-"""The store port: what the runtime keeps of its spaces, and through which calls.
-
-A turn ends in one `Commit`. A store takes it whole or not at all; the worker awaits `commit` and publishes afterwards.
-The memory store's methods never really wait. A durable store implements the same port, and the worker stays as it is.
-"""
+"""What a runtime gives its store to keep, and gets back: rows, commits, outcomes. The calls are in `_port.py`."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence  # noqa: TC003 (attrs resolves them)
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from spaceactors._options import Outcome  # noqa: TC001 (attrs resolves it)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
     from datetime import datetime
 
-    from spaceactors._actor import Actor
     from spaceactors._dead_letters import DeadLetter
+    from spaceactors._errors import Rejected
     from spaceactors._feed import Feed
     from spaceactors._handle import SpaceHandle
     from spaceactors._message import Message
+    from spaceactors._suspensions import Asked
     from spaceactors._timers import Timer
 
 S = TypeVar("S")
@@ -46,12 +42,14 @@ class Entry:
 class Known:
     """A settled message whose id is remembered, with what its asker got."""
 
-    message: Message
+    message: Message | None
     outcome: Outcome
     # The reply if handled, the `Rejected` if rejected.
     result: Any
     # When it was settled, in seconds of Trio's clock.
     at: float
+    # As a durable store keeps it: read when somebody comes with the id again.
+    packed: bytes | None = None
 
 
 @final
@@ -79,6 +77,29 @@ class Row:
     # Whether the last activation was stopped or killed, for listings.
     stopped: bool = False
 
+    # ---- only in durable stores, which keep the history and the feed where they are
+
+    # Why it is quarantined, if it is.
+    quarantined: BaseException | None = None
+    # Whether its turn waits for an answer; only in a row to look at, of a space that is not in memory.
+    asleep: bool = False
+    # Whether its state cannot be read by this program.
+    unreadable: bool = False
+    # Whether the database has the space.
+    stored: bool = False
+    # How many entries are kept, and the position of the newest event.
+    length: int = 0
+    last_event: int = 0
+    # What was found with it, or left by an activation that ended while others held the row, and belongs into memory;
+    # taken by the activation that begins with it.
+    found: Found | None = None
+    # How many hold the row in memory, activations apart.
+    pins: int = 0
+    # Whether something is being written of the row itself, who waits to do so too, and whether a note is to follow.
+    held: bool = False
+    line: deque[Any] | None = None
+    note_due: bool = False
+
     def own_known(self) -> OrderedDict[str, Known]:
         """Return the remembered ids, to change them."""
         if not isinstance(self.known, OrderedDict):
@@ -97,6 +118,12 @@ class Row:
             self.counters = {}
         return self.counters
 
+    def own_found(self) -> Found:
+        """Return what the next activation takes up, to add to it."""
+        if self.found is None:
+            self.found = Found()
+        return self.found
+
     def own_entries(self) -> list[Entry]:
         """Return the entries, to change them."""
         if not isinstance(self.entries, list):
@@ -105,86 +132,86 @@ class Row:
 
 
 @final
-@define(eq=False)
 class Commit:
-    """What one turn did, to be kept whole or not at all."""
+    """What one turn did, to be kept whole or not at all; what most turns do not do is the class's own value."""
 
-    # The version that the turn read: the commit is refused if it is no longer the row's.
-    version: int
-    state: Any
-    # Whether the turn assigned a state.
-    changed: bool
-    message: Message | None
-    entries: list[Entry]
-    timers: dict[str, Timer | None]
-    counts: dict[str, float]
+    def __init__(self, version: int, state: Any, message: Message | None, *, changed: bool) -> None:
+        # The version that the turn read: the commit is refused if it is no longer the row's.
+        self.version = version
+        self.state = state
+        self.message = message
+        # Whether the turn assigned a state.
+        self.changed = changed
+
+    entries: Sequence[Entry] = ()
+    timers: Mapping[str, Timer | None] = _NONE
+    counts: Mapping[str, float] = _NONE
     # At most so many entries are kept.
     max_entries: int | None = None
+
+    # ---- what only a durable store must be told
+
+    reply: Any = None
+    emitted: Sequence[Any] = ()
+    # Messages to other spaces, with the rows of these.
+    outbox: Sequence[tuple[Row, Message]] = ()
+    # Messages to spaces that another process owns: they become dead letters.
+    returned: Sequence[tuple[SpaceHandle[Any], Message, Exception]] = ()
+    # At most so many events are kept, so many ids remembered, for so many seconds.
+    feed_size: int = 0
+    dedupe_limit: int = 0
+    dedupe_window: float = 0.0
+
+
+@final
+@define(eq=False)
+class Found:
+    """What a durable store had of a space that must go on."""
+
+    # Accepted and not settled, in the order of acceptance.
+    messages: list[Message] = field(factory=list["Message"])
+    # The open question, whose message sleeps; and how many messages sleep, if it can be read or not.
+    asked: Asked | None = None
+    asleep: int = 0
+    # What could not be read, with the reason: it ends as failed.
+    unreadable: list[tuple[Message, Exception]] = field(factory=list["tuple[Message, Exception]"])
+
+
+@final
+@define(eq=False)
+class Settled:
+    """How a message ended that no commit told."""
+
+    outcome: Outcome
+    # The `Rejected` of an id that is remembered.
+    rejected: Rejected | None = None
+    # Why it becomes a dead letter, if it does.
+    letter: BaseException | None = None
+
+
+@final
+@define(eq=False)
+class Recorded:
+    """A finished step of a message, or an answer that it got."""
+
+    # How many steps and questions had begun before it, and whether it ran alone.
+    position: int
+    alone: bool
+    value: Any
+
+
+@final
+@frozen
+class Numbered:
+    """A dead letter with its number, under which a store knows it."""
+
+    number: int
+    letter: DeadLetter
 
 
 class VersionLost(Exception):
     """Somebody else updated the row: the turn must run again on what is there now."""
 
 
-class Store(Protocol):
-    """What a store must do; `spaceactors.MemoryStore` is the plainest one.
-
-    You pass a store to `open_runtime(store=...)` and use `update` to change a state from outside an actor.
-    """
-
-    # Whether a message counts as accepted, and a turn as settled, only when the store has written it.
-    durable: bool
-
-    @property
-    def check(self) -> Callable[[object], None] | None:
-        """What raises `BadCall` for arguments that the store could not write; None: it can keep any value."""
-        ...
-
-    async def update(self, space: SpaceHandle[Actor[S]], change: Callable[[S], S], /) -> int:
-        """Change a space's committed state from outside; return the new version.
-
-        A turn that is running meanwhile runs again on the new state, and no attempt is counted.
-        """
-        ...
-
-    def find(self, kind: str, space_id: str, /) -> Row | None:
-        """Return a space's row if the store knows the space."""
-        ...
-
-    def create(self, kind: str, space_id: str, state: object, group: str | None, /) -> Row:
-        """Begin a space's row."""
-        ...
-
-    async def commit(self, row: Row, commit: Commit, /) -> None:
-        """Keep what a turn did, whole or not at all.
-
-        Raises:
-            VersionLost: the row has another version than the turn read.
-            StoreError: it cannot be kept now; nothing was.
-
-        """
-        ...
-
-    async def delete(self, kind: str, space_id: str, /) -> None:
-        """Remove all that is kept of a space."""
-        ...
-
-    def rows(self, kind: str, *, after: str = "", limit: int = 100) -> list[Row]:
-        """Return rows of a kind in the order of their ids."""
-        ...
-
-    def bury(self, letter: DeadLetter, /) -> int:
-        """Keep a dead letter; return how many older ones were pushed out."""
-        ...
-
-    def letters(self, kind: str | None, limit: int, /) -> list[DeadLetter]:
-        """Return dead letters, the oldest first."""
-        ...
-
-    def buried(self, message_ids: Iterable[str], /) -> dict[int, DeadLetter]:
-        """Return all dead letters of these message ids, by the number that each has for itself."""
-        ...
-
-    def unbury(self, numbers: Iterable[int], /) -> list[DeadLetter]:
-        """Take the dead letters of these numbers out and return those that were there."""
-        ...
+class EpochLost(Exception):
+    """A later opening of the store owns the space now: who finds this out has nothing more to say in it."""

@@ -2,43 +2,130 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from math import inf
+from typing import TYPE_CHECKING, Any, final
+
+import trio
 
 from spaceactors import _door as door
-from spaceactors._errors import NotAccepted
+from spaceactors._errors import BadCall, NotAccepted
+from spaceactors._loading import FencedOff
 from spaceactors._message import new_message
 from spaceactors._space import Source
 from spaceactors._timers import Timer, next_due
 
 if TYPE_CHECKING:
+    from spaceactors._handle import SpaceHandle
     from spaceactors._hub import Hub
     from spaceactors._message import Message
+    from spaceactors._port import DurablePort
     from spaceactors._space import Space
     from spaceactors._store import Row
 
 # Rows looked at in one go when a runtime opens.
 _PAGE = 10_000
+# Spaces brought into memory in one go because something is due, and seconds until a store that failed is asked again.
+_AT_ONCE = 1000
+_AGAIN = 1.0
+# Seconds until the next look where more was due than is brought into memory in one go.
+_SOON = 0.1
+# A moment that went to the store and back is another by a fraction of a microsecond: so much early counts as due.
+_ROUNDING = 1e-5
 
 
 @final
 class Ticking:
     """Keeps the timers of a runtime's spaces; a timer belongs to the row, whether the space is live or not."""
 
-    __slots__ = ("_runtime",)
+    __slots__ = ("_look", "_look_at", "_passed_over", "_runtime")
 
     def __init__(self, runtime: Hub) -> None:
         self._runtime = runtime
+        # When the store is looked at next, and what wakes the task that does.
+        self._look_at = inf
+        self._look = trio.CancelScope()
+        # How many of the spaces that were due at the last look needed no waking, or could not be woken.
+        self._passed_over = 0
 
-    def take_up(self) -> None:
+    async def take_up(self) -> None:
         """Go on with the timers that an earlier runtime left in the store: late rather than never."""
         for kind in self._runtime.by_name:
-            rows = self._runtime.store.rows(kind, limit=_PAGE)
+            rows = await self._runtime.store.rows(kind, limit=_PAGE)
             while rows:
                 for row in rows:
                     for timer in row.timers.values():
                         timer.carry_over(self._runtime.clock)
                         self._arm(row, timer)
-                rows = self._runtime.store.rows(kind, after=rows[-1].id, limit=_PAGE)
+                rows = await self._runtime.store.rows(kind, after=rows[-1].id, limit=_PAGE)
+
+    # ---- where a store keeps the timers of spaces that are not in memory
+
+    async def watch(self, durable: DurablePort) -> None:
+        """Bring spaces into memory in which something is due; in those that are there, alarms ring."""
+        while True:
+            # What leaves memory meanwhile says here when it is due.
+            self._look_at = inf
+            try:
+                due = await self._look_around(durable)
+            except NotAccepted:
+                due = self._runtime.clock.exactly() + _AGAIN
+            self._look_at = min(self._look_at, due)
+            self._look = trio.CancelScope(deadline=self._look_at)
+            with self._look:
+                await trio.sleep_forever()
+
+    async def _look_around(self, durable: DurablePort) -> float:
+        """Wake the spaces in which something is due; return when to look again."""
+        until = self._runtime.clock.exactly() + _ROUNDING
+        most = _AT_ONCE + self._passed_over
+        found = await durable.due(until, most)
+        self._passed_over = 0
+        for kind, space_id in found:
+            try:
+                woken = await self._wake_due(self._runtime.handle(self._runtime.by_name[kind], space_id))
+            except (FencedOff, BadCall):
+                woken = False  # another process owns it, or it is gone: others wait behind it
+            self._passed_over += not woken
+        if len(found) == most:
+            return self._runtime.clock.exactly() + _SOON
+        due = await durable.next_due(until)
+        return inf if due is None else due
+
+    async def _wake_due(self, handle: SpaceHandle[Any]) -> bool:
+        """Bring a space into memory in which something is due; tell whether it was not there already."""
+        runtime = self._runtime
+        if handle.key in runtime.live or runtime.draining:
+            return False
+        async with runtime.loading.held([handle]) as rows:
+            row = rows[handle]
+            if row.found is not None and row.found.asked is not None:
+                runtime.space_for(handle)
+            for timer in tuple(row.timers.values()):
+                if timer.due <= runtime.clock.exactly() + _ROUNDING and timer.alarm is not None:
+                    timer.alarm.cancel()
+                    self._ring(row, timer)
+        return True
+
+    def loaded(self, row: Row | None) -> None:
+        """Set the alarms of a space that has come into memory."""
+        if row is not None:
+            for timer in row.timers.values():
+                self._arm(row, timer)
+
+    def let_go(self, row: Row) -> None:
+        """Forget the alarms of a space that leaves memory: the store is looked at when they are due."""
+        dues = [timer.due for timer in row.timers.values()]
+        for timer in row.timers.values():
+            if timer.alarm is not None:
+                timer.alarm.cancel()
+        self.look_at(min(dues, default=inf))
+
+    def look_at(self, due: float) -> None:
+        """Have the store looked at when something is due."""
+        if due < self._look_at:
+            self._look_at = self._look.deadline = due
+
+    # ---- timers of spaces in memory
 
     def replace(self, row: Row, key: str, timer: Timer | None) -> None:
         """Put a committed timer in the place of the earlier one of that key; None: only cancel that."""
@@ -53,6 +140,8 @@ class Ticking:
         """Cancel the timers of a space that was stopped."""
         for key in tuple(row.timers):
             self.replace(row, key, None)
+            if self._runtime.durable is not None:
+                self._runtime.durable.set_timer(row, key, None)
 
     def _drop(self, row: Row, timer: Timer) -> None:
         timer.stale = True

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, final
-
-import trio
-from attrs import define, field
 
 from spaceactors._errors import OutsideTurn
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    import trio
+
     from spaceactors._handle import SpaceHandle
     from spaceactors._hub import Hub
     from spaceactors._message import Message
     from spaceactors._space import Space
     from spaceactors._timers import Timer
+
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @final
@@ -29,24 +34,95 @@ class Cut(Enum):
 
 
 @final
-@define(eq=False)
 class TurnRecord:
-    """What a turn has done and nobody sees yet; made with the first such thing, so that a plain turn needs none."""
+    """What a turn has done and nobody sees yet; made with the first such thing, so that a plain turn needs none.
 
-    entries: list[Any] = field(factory=list[Any])
-    # Messages to leave with the commit, with their targets.
-    outbox: list[tuple[SpaceHandle[Any], Message]] = field(factory=list["tuple[SpaceHandle[Any], Message]"])
-    emitted: list[Any] = field(factory=list[Any])
-    # Timers set (or, with None, cancelled), by key.
-    timers: dict[str, Timer | None] = field(factory=dict[str, "Timer | None"])
-    counts: dict[str, float] = field(factory=dict[str, float])
-    # How often each call was asked: the count is part of the question's id.
-    asked: dict[str, int] = field(factory=dict[str, int])
-    # How often each step or question of a name came up in this try.
-    named: dict[str, int] = field(factory=dict[str, int])
-    # The open `until_interrupted()` blocks, and whether the interruption came.
-    scopes: list[trio.CancelScope] = field(factory=list[trio.CancelScope])
-    interrupted: bool = False
+    Each part is made with the first thing that goes into it: most turns do one or two of all these.
+    """
+
+    __slots__ = (
+        *("asked", "begun", "counts", "emitted", "entries", "interrupted"),
+        *("named", "outbox", "scopes", "timers", "visited"),
+    )
+
+    def __init__(self) -> None:
+        self.entries: Sequence[Any] = ()
+        # Messages to leave with the commit, with their targets.
+        self.outbox: Sequence[tuple[SpaceHandle[Any], Message]] = ()
+        self.emitted: Sequence[Any] = ()
+        # Timers set (or, with None, cancelled), by key.
+        self.timers: Mapping[str, Timer | None] = _NONE
+        self.counts: Mapping[str, float] = _NONE
+        # How often each call was asked: the count is part of the question's id.
+        self.asked: Mapping[str, int] = _NONE
+        # How often each step or question of a name came up in this try.
+        self.named: Mapping[str, int] = _NONE
+        # How many steps and questions have begun in the turn's own task, and which came up.
+        self.begun = 0
+        self.visited: Collection[str] = ()
+        # The open `until_interrupted()` blocks, and whether the interruption came.
+        self.scopes: Sequence[trio.CancelScope] = ()
+        self.interrupted = False
+
+    def append(self, entry: object) -> None:
+        """Note an entry of the history."""
+        if isinstance(self.entries, list):
+            self.entries.append(entry)
+        else:
+            self.entries = [entry]
+
+    def post(self, target: SpaceHandle[Any], message: Message) -> None:
+        """Note a message that leaves with the commit."""
+        if isinstance(self.outbox, list):
+            self.outbox.append((target, message))
+        else:
+            self.outbox = [(target, message)]
+
+    def emit(self, event: object) -> None:
+        """Note an event."""
+        if isinstance(self.emitted, list):
+            self.emitted.append(event)
+        else:
+            self.emitted = [event]
+
+    def set_timer(self, key: str, timer: Timer | None) -> None:
+        """Note a timer that is set, or cancelled."""
+        if isinstance(self.timers, dict):
+            self.timers[key] = timer
+        else:
+            self.timers = {key: timer}
+
+    def count(self, name: str, amount: float) -> None:
+        """Note an amount for a counter."""
+        if isinstance(self.counts, dict):
+            self.counts[name] = self.counts.get(name, 0) + amount
+        else:
+            self.counts = {name: amount}
+
+    def ask_again(self, call: str) -> int:
+        """Return how often this call was asked in this turn, this time included."""
+        number = self.asked.get(call, 0) + 1
+        if isinstance(self.asked, dict):
+            self.asked[call] = number
+        else:
+            self.asked = {call: number}
+        return number
+
+    def name_again(self, name: str) -> int:
+        """Return how often a step or question of this name came up in this try, this time included."""
+        number = self.named.get(name, 0) + 1
+        if isinstance(self.named, dict):
+            self.named[name] = number
+        else:
+            self.named = {name: number}
+        return number
+
+    def visit(self, key: str) -> None:
+        """Note that a step or question came up."""
+        if isinstance(self.visited, set):
+            self.visited.add(key)
+        else:
+            self.visited = {key}
 
 
 class Place(Protocol):

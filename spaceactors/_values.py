@@ -29,6 +29,17 @@ _PLAIN_NAMES = frozenset(
 )
 
 
+def is_storable(text: str) -> bool:
+    """Tell whether every database can keep a text as a name: no lone half of a surrogate pair, no NUL."""
+    if text.isascii():
+        return "\0" not in text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
 def _is_plain(cls: type[Any]) -> bool:
     named = ((base.__module__, base.__qualname__) in _PLAIN_NAMES for base in cls.__mro__)
     return cls is object or issubclass(cls, _PLAIN) or any(named)

@@ -6,7 +6,7 @@ many turns, because one per turn costs more than the rest of the turn, and is re
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
 from math import inf
 from types import MethodType
 from typing import TYPE_CHECKING, Any, final
@@ -16,16 +16,18 @@ from outcome import Value
 from trio.lowlevel import Abort, checkpoint, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
 from spaceactors import _door as door
+from spaceactors import _landing as landing
 from spaceactors import _life as life
 from spaceactors import _outcomes as outcomes
 from spaceactors import _verdict as verdict
 from spaceactors._decide import Step
+from spaceactors._errors import StoreError
 from spaceactors._options import WhenAbandoned, WhenInterrupted
 from spaceactors._settle import commit
 from spaceactors._space import HANDLED
-from spaceactors._store import VersionLost
+from spaceactors._store import EpochLost, VersionLost
+from spaceactors._streaming import drive
 from spaceactors._turn import Cut, TurnRecord, descends, here
-from spaceactors._waits import Wait, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from spaceactors._handlers import Handler
     from spaceactors._message import Message
     from spaceactors._space import Space
-    from spaceactors._stream import Reader
+    from spaceactors._waits import Wait
 
 # A busy worker lets others run after so many turns: law 8.
 TURNS_AT_A_STRETCH = 64
@@ -216,6 +218,9 @@ class Worker:
     async def park(self) -> None:
         """Sleep until somebody wakes the space."""
         space = self.space
+        if space.runtime.draining:
+            # Only now is the last turn over: the lane had it until a moment ago.
+            space.runtime.look_whether_quiet(space)
         if not space.mailbox:
             leaving = space.runtime.places.resting(space)
             if space.gone or (leaving and self.leads):
@@ -318,8 +323,6 @@ class Worker:
         if space.ending is not None:
             space.attention = True
             return
-        if space.runtime.draining:
-            space.runtime.look_whether_quiet(space)
         await self.park()
 
     async def _one_turn(self) -> None:
@@ -339,9 +342,13 @@ class Worker:
     async def _turn(self, message: Message) -> None:
         """Run one message with everything that it may need."""
         space = self.space
-        if message.extra is not None and not life.still_wanted(space, message):
+        extra = message.extra
+        if extra is not None and not life.still_wanted(space, message):
             return
         self.message = message
+        if extra is not None and extra.landing is not None and not await landing.began(space, message, extra):
+            self.close()
+            return
         message.attempts += 1
         self.began = space.clock.now
         space.runtime.waiting_times.note(self.began - message.at)
@@ -356,13 +363,15 @@ class Worker:
         """Commit a turn whose handler has returned: from here on nothing cancels it."""
         self.returned = True
         self._end_timeout()
-        if await self._commit(message):
+        if await self._commit(message, reply):
             self.space.took(self.began)
             outcomes.settle(self.space, message, HANDLED, reply=reply)
             self.close()
 
     async def _call(self, message: Message) -> Any:
         handler = message.handler
+        if not handler.watched:
+            return await handler.function(self.space.actor, *message.args, **message.kwargs)
         async with AsyncExitStack() as held:
             if handler.limit:
                 limits = self.space.runtime.limits
@@ -371,47 +380,42 @@ class Worker:
             if handler.timeout is not None and self.scope is not None:
                 self.scope.deadline = trio.current_time() + handler.timeout
             if handler.streams:
-                return await self._stream(message)
+                return await drive(self, message)
             return await handler.function(self.space.actor, *message.args, **message.kwargs)
 
-    async def _stream(self, message: Message) -> None:
-        """Drive a streaming handler, and hand each item to the reader, if there is one."""
-        reader = None if message.extra is None else message.extra.reader
-        items = message.handler.function(self.space.actor, *message.args, **message.kwargs)
-        async with aclosing(items):
-            async for item in items:
-                if reader is None:
-                    await checkpoint()
-                else:
-                    await self._hand_over(reader, item)
-
-    async def _hand_over(self, reader: Reader, item: object) -> None:
-        """Pass an item on; while a turn that reads is behind, it may need this lane to come on."""
-        space = self.space
-        behind = reading(self) if space.lane is not None and reader.nearly_full else None
-        if space.lane is None or behind is None:
-            await reader.put(item)
-            return
-        wait = Wait(behind, None)
-        self.waits.append(wait)
-        space.lane.lend(self)
+    async def _commit(self, message: Message, reply: object) -> bool:
+        """Commit the turn; tell whether it is, or how it ends instead."""
         try:
-            await reader.put(item)
-        finally:
-            self.waits.remove(wait)
-            await space.lane.resume(self)
-
-    async def _commit(self, message: Message) -> bool:
-        """Commit the turn; tell whether it is, or goes back because somebody else was faster."""
-        try:
-            await commit(self, message)
+            await commit(self, message, reply)
         except VersionLost:
-            verdict.overtaken(self, message)
-            return False
+            await self._overtaken(message)
+        except EpochLost:
+            verdict.fenced(self)
+        except StoreError as error:
+            verdict.unkept(self, message, error)
         except Exception as error:
             verdict.failed(self, message, error)
-            return False
-        return True
+        else:
+            return True
+        return False
+
+    async def _overtaken(self, message: Message) -> None:
+        """Have the turn run again on what somebody else has written; later, if that cannot be read now."""
+        try:
+            await self.look_again()
+        except StoreError as error:
+            verdict.unkept(self, message, error)
+        else:
+            verdict.overtaken(self, message)
+
+    async def look_again(self) -> None:
+        """Take over what somebody else has written of the space, in this process or in another."""
+        space = self.space
+        durable, row = space.runtime.durable, space.row
+        if durable is not None and row.version == space.version:
+            with trio.CancelScope(shield=True):
+                await durable.refresh(row)
+        space.working, space.version = row.state, row.version
 
     def _end_timeout(self) -> None:
         if self.scope is not None and self.scope.deadline != inf:

@@ -29,6 +29,7 @@ CALM = {
     "ending": None,
     "failed": False,
     "stuck": False,
+    "blocked": False,
     "started": True,
     "hurried": False,
     "backing_off": False,
@@ -60,6 +61,11 @@ def step(**changes):
         ({"failed": True, "stuck": True}, Step.RECOVER),
         ({"stuck": True, "waiting": True}, Step.WAIT),
         ({"stuck": True, "hurried": True}, Step.WAIT),
+        ({"blocked": True, "waiting": True}, Step.WAIT),
+        ({"blocked": True, "hurried": True, "waiting": True}, Step.WAIT),
+        ({"blocked": True, "failed": True}, Step.RECOVER),
+        ({"ending": Ending.DRAIN, "blocked": True, "waiting": True}, Step.WAIT),
+        ({"ending": Ending.STOP, "blocked": True, "waiting": True}, Step.END),
         ({"backing_off": True, "started": False, "waiting": True}, Step.WAIT),
         ({"backing_off": True, "started": False, "hurried": True}, Step.START),
         ({"halted": True, "waiting": True}, Step.WAIT),
@@ -137,7 +143,8 @@ def test_B9_no_backoff_or_pause_holds_up_a_drain(state):
 
 @given(ANY)
 def test_M12_a_started_free_space_with_messages_works(state):
-    free = {**state, "ending": None, "failed": False, "stuck": False, "backing_off": False, "halted": False}
+    halts = dict.fromkeys(("failed", "stuck", "blocked", "backing_off", "halted"), False)
+    free = {**state, **halts, "ending": None}
     if state["started"] and state["waiting"]:
         assert next_step(**free) in {Step.WORK, Step.TURN}
 

@@ -639,3 +639,21 @@ def test_law_1_in_any_web_of_asks_one_turn_at_a_time_runs_in_a_lane_and_all_end(
             assert floor.crowded == []
 
     run_seeded(main, seed)
+
+
+class Sleeper(Actor):
+    @classmethod
+    def group_of(cls, space_id: str, /) -> str | None:
+        return "dormitory"
+
+    @handler
+    async def sleep(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+
+
+async def test_S1_a_drain_that_finds_turns_in_a_lane_lasts_as_long_as_they_do():
+    """And no longer: when the last turn has given its lane back, nothing is left to wait for."""
+    async with opened(Sleeper) as runtime:
+        for name in "abc":
+            await runtime.space(name).send(Sleeper.sleep, 1.0)
+    assert (runtime.report.seconds, runtime.report.clean) == (3.0, True)

@@ -260,7 +260,7 @@ async def test_T3_a_timer_in_a_store_that_outlives_its_runtime_keeps_its_time():
         await runtime.space("b").ask(Bell.set, 0.1)
     await trio.sleep(0.07)
     async with open_runtime(Bell, deps=rung, store=store) as runtime:
-        assert [timer.due for row in store.rows("bell") for timer in row.timers.values()] == [pytest.approx(0.1)]
+        assert [timer.due for row in await store.rows("bell") for timer in row.timers.values()] == [pytest.approx(0.1)]
 
 
 # ---- control calls

@@ -268,7 +268,7 @@ async def test_H4_an_answer_in_time_stops_the_clock():
         ("drain", MessageReturned, Outcome.RETURNED),
         ("stop", MessageReturned, Outcome.RETURNED),
         ("kill", MessageReturned, Outcome.RETURNED),
-        ("delete", MessageReturned, Outcome.RETURNED),
+        ("delete", MessageDiscarded, Outcome.DISCARDED),
         ("interrupt", MessageDiscarded, Outcome.DISCARDED),
     ],
 )

@@ -1,0 +1,1 @@
+"""The durable stores: spaces on one file, or in PostgreSQL."""

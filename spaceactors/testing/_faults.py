@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from attrs import define
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Generator
 
-    from spaceactors._actor import Actor
-    from spaceactors._dead_letters import DeadLetter
-    from spaceactors._handle import SpaceHandle
-    from spaceactors._store import Commit, Row, Store
+    from spaceactors._port import Store
+    from spaceactors._store import Commit, Row
 
 S = TypeVar("S")
 
@@ -72,47 +70,23 @@ class FaultyStore:
         if self._inner.check is not None:
             self._inner.check(arguments)
 
-    async def update(self, space: SpaceHandle[Actor[S]], change: Callable[[S], S], /) -> int:
-        """Change a space's state from outside."""
-        return await self._inner.update(space, change)
-
     async def commit(self, row: Row, commit: Commit, /) -> None:
         """Fail, or keep what a turn did; the hooks' turns never fail, so that a test can count the others."""
         if commit.message is not None:
             self._reach("before_commit")
         await self._inner.commit(row, commit)
 
+    def write_commit(self, row: Row, commit: Commit, /) -> Any:
+        """Fail, or have a durable store keep what a turn did."""
+        if commit.message is not None:
+            self._reach("before_commit")
+        return self._inner.write_commit(row, commit)  # type: ignore[attr-defined]
+
     async def delete(self, kind: str, space_id: str, /) -> None:
         """Fail, or remove a space."""
         self._reach("before_delete")
         await self._inner.delete(kind, space_id)
 
-    # ---- what never fails
-
-    def find(self, kind: str, space_id: str, /) -> Row | None:
-        """Return a space's row."""
-        return self._inner.find(kind, space_id)
-
-    def create(self, kind: str, space_id: str, state: object, group: str | None, /) -> Row:
-        """Begin a space's row."""
-        return self._inner.create(kind, space_id, state, group)
-
-    def rows(self, kind: str, *, after: str = "", limit: int = 100) -> list[Row]:
-        """Return rows of a kind."""
-        return self._inner.rows(kind, after=after, limit=limit)
-
-    def bury(self, letter: DeadLetter, /) -> int:
-        """Keep a dead letter."""
-        return self._inner.bury(letter)
-
-    def letters(self, kind: str | None, limit: int, /) -> list[DeadLetter]:
-        """Return dead letters."""
-        return self._inner.letters(kind, limit)
-
-    def buried(self, message_ids: Iterable[str], /) -> dict[int, DeadLetter]:
-        """Return the dead letters of some messages."""
-        return self._inner.buried(message_ids)
-
-    def unbury(self, numbers: Iterable[int], /) -> list[DeadLetter]:
-        """Take dead letters out."""
-        return self._inner.unbury(numbers)
+    def __getattr__(self, name: str) -> Any:
+        # Everything else never fails.
+        return getattr(self._inner, name)

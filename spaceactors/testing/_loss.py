@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from spaceactors._handle import SpaceHandle
     from spaceactors._hub import Hub
     from spaceactors._message import Message
+    from spaceactors._port import Store
     from spaceactors._space import Space
-    from spaceactors._store import Store
     from spaceactors._suspensions import Asked
 
 _KILLED = "the runtime was reopened, as after a kill: what it was doing for this caller is not known"
@@ -46,12 +46,16 @@ def lose(hub: Hub) -> Kept:
     """Take everything from the tasks of a runtime: whatever they still do on their way out changes nothing."""
     hub.closed = True
     kept = Kept(hub.store, [], hub.suspensions.lose())
-    hub.store = MemoryStore()
+    if hub.durable is not None:
+        hub.durable.lose()
+    else:
+        hub.store = MemoryStore()
     hub.places.turn_away(RuntimeClosed, _KILLED)
+    hub.suspensions.turn_away(RuntimeClosed, _KILLED)
     for space in hub.live.values():
         space.gate = Gate.CLOSING
         door.turn_away_line(space)
-        space.row = Row(space.kind.name, space.id, space.row.state, space.row.version)
+        space.row = Row(space.kind.name, space.id, space.row.state, space.row.version, stored=True)
         pending = _take_messages(space)
         for message in pending if space.asleep is None else [*pending, space.asleep]:
             _let_go(message, space)
@@ -79,7 +83,7 @@ def _let_go(message: Message, space: Space) -> None:
     extra = message.extra
     if extra is not None:
         waiting += extra.joined
-        extra.joined = []
+        extra.joined = ()
         if extra.reader is not None:
             extra.reader.close(RuntimeClosed(_KILLED, space=space.handle, message=message))
             extra.reader = None
@@ -102,7 +106,6 @@ def take_up(hub: Hub, kept: Kept) -> None:
     for asked in kept.asked:
         space = hub.space_for(asked.shown.space)
         space.accepted += 1
-        space.asleep = asked.message
         if asked.message.extra is not None and asked.message.extra.identified:
             space.own_asked()[asked.message.id] = asked.message
         hub.suspensions.take_up(asked, space)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, final, overload
+from typing import TYPE_CHECKING, Any, cast, final, overload
 
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from spaceactors._closing import Closing
     from spaceactors._hub import Hub
+    from spaceactors._port import Store
     from spaceactors._runtime import Dep
-    from spaceactors._store import Store
 
 D = TypeVar("D")
 A = TypeVar("A", bound=Actor[Any])
@@ -94,11 +94,13 @@ class VirtualRuntime(Runtime[A_co]):
             raise RuntimeClosed(msg)
         kept = lose(self._hub)
         await self._closing.lose()
+        await self._closing.close_store()
         leave_all(self._hub)
         self._hub.store = kept.store
         self._hub.begin()
         await self._closing.start()
-        take_up(self._hub, kept)
+        if not kept.store.durable:
+            take_up(self._hub, kept)
 
 
 @overload
@@ -130,6 +132,9 @@ def open_test_runtime(
     """
     kinds = kinds_of([actor], deps_given=deps is not NOTHING)
     faulty = FaultyStore(MemoryStore() if store is None else store)
+    if store is not None and store.durable:
+        # No time is to pass while something is written: a virtual clock would run ahead of the disk.
+        store.inline = True  # type: ignore[attr-defined]
 
     @asynccontextmanager
     async def opened() -> AsyncGenerator[VirtualRuntime[Any]]:
@@ -138,7 +143,7 @@ def open_test_runtime(
                 lambda hub, closing: VirtualRuntime[Any](hub, closing, faulty),
                 kinds,
                 None if deps is NOTHING else deps,
-                store=faulty,
+                store=cast("Any", faulty),  # whatever it lacks it passes on to the store behind it
                 limits=unbounded_limits(),
                 config=RuntimeConfig(),
                 clock=lambda: TickClock(wall=lambda: BEGIN),

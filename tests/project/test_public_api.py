@@ -11,7 +11,14 @@ from types import ModuleType
 import attrs
 import pytest
 
-MODULES = ["supervisors", "supervisors.testing", "spaceactors", "spaceactors.testing", "spaceactors.bridge"]
+MODULES = [
+    "supervisors",
+    "supervisors.testing",
+    "spaceactors",
+    "spaceactors.testing",
+    "spaceactors.bridge",
+    "spaceactors.admin",
+]
 EXTENSIBLE = {"Actor", "MemoryStore", "Runtime"}  # made to be subclassed, or the base of what tests use
 OWN = ("supervisors", "spaceactors")
 

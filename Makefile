@@ -25,8 +25,9 @@ help: ## say what can be made
 run: .venv/.ready-cli
 	@mkdir -p build
 	@$(BIN)/spaceactors run examples/coffee_shop.py:CoffeeShop \
-		--input examples/data/conversations.jsonl --output build/answers.jsonl
+		--input examples/data/conversations.jsonl --output build/answers.jsonl --store build/coffee.db --once
 	@echo "Every answer, one JSON line each: build/answers.jsonl"
+	@echo "What the shop knows now: .venv/bin/spaceactors spaces build/coffee.db"
 
 test: .venv/.ready-dev
 	@$(BIN)/python tools/check.py

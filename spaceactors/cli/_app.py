@@ -8,9 +8,15 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
+from spaceactors.admin import AdminError
+from spaceactors.cli._care import export, vacuum, verify
 from spaceactors.cli._chat import chat
+from spaceactors.cli._letters import letters
 from spaceactors.cli._load import UnusableArgument
+from spaceactors.cli._questions import suspensions
 from spaceactors.cli._run import run
+from spaceactors.cli._showing import printable
+from spaceactors.cli._spaces import show, spaces
 from spaceactors.cli._streams import STANDARD_OUTPUT, OutputFailed
 
 NOT_ALL = 1
@@ -22,13 +28,13 @@ def make_app() -> App:
     """The command line with all its commands."""
     app = App(
         name="spaceactors",
-        help="One serial lane per conversation: run your actor over real input, or talk to it by hand.",
+        help="One serial lane per conversation: run an actor over input, talk to it by hand, look after its store.",
         version=lambda: version("spaceactors"),
         exit_on_error=False,
         result_action="return_value",
     )
-    app.command(run)
-    app.command(chat)
+    for command in (run, chat, spaces, show, letters, suspensions, export, verify, vacuum):
+        app.command(command)
     return app
 
 
@@ -56,8 +62,8 @@ def run_app(arguments: list[str]) -> int:
         return _call(arguments)
     except CycloptsError:  # it has said why
         return UNUSABLE
-    except UnusableArgument as problem:
-        print(f"spaceactors: {problem}", file=sys.stderr)
+    except (UnusableArgument, AdminError) as problem:
+        print(f"spaceactors: {printable(str(problem))}", file=sys.stderr)
         return UNUSABLE
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -17,6 +17,7 @@ from spaceactors.cli._results import HANDLED, Result, as_text, outcome_of, reaso
 from spaceactors.cli._session import Job, open_job
 from spaceactors.cli._statistics import Statistics
 from spaceactors.cli._stops import Stops
+from spaceactors.cli._stores import make_store
 from spaceactors.cli._streams import Source, open_source
 from spaceactors.cli._talk import HELP, Mistake, Quit, Say, Show, Switch, choose_handler, understand
 
@@ -97,6 +98,7 @@ def chat(
     space: str = "me",
     call: str | None = None,
     deps: str | None = None,
+    store: str | None = None,
     one_lane: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Talk to an actor's spaces by hand. Type /help for the commands.
@@ -106,10 +108,12 @@ def chat(
         space: The space to begin with.
         call: The handler that hears what is typed; it takes one text. Without the option it is `say`, or the only one.
         deps: What the actor is given when it starts, as MODULE_OR_FILE:NAME of a value or of a function that opens it.
+        store: Where the spaces are kept, as for `run`: the talk goes on where the last one ended.
         one_lane: Run one turn at a time in all spaces together.
     """
     actor = load_actor(target)
-    job = Job(actor, RuntimeConfig(), one_lane, load_deps(actor, deps), in_flight=1)
+    where = None if store is None else make_store(store)
+    job = Job(actor, RuntimeConfig(), one_lane, load_deps(actor, deps), in_flight=1, store=where)
     handler = choose_handler(actor, dict(handlers_of(actor)), call)
     with open_source("-") as source:
         return trio.run(talk, job, handler, source, space)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 from functools import cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 
 from spaceactors import Priority
 
@@ -98,6 +99,16 @@ def parse_line(number: int, line: bytes | None, handlers: Mapping[str, HandlerIn
     except Unfit as problem:
         space = fields.get("space")
         return Invalid(number, str(problem), space if isinstance(space, str) else None)
+
+
+def identified(line: Call | Invalid, text: bytes, name: str, handlers: Mapping[str, HandlerInfo]) -> Call | Invalid:
+    """A line with an id, if it has none and can have one: the same only for the same text at the same place.
+
+    `name` is that of the input.
+    """
+    if isinstance(line, Invalid) or line.message_id is not None or handlers[line.name].streams:
+        return line
+    return evolve(line, message_id=f"{name}:{line.line}:{sha256(text).hexdigest()[:12]}")
 
 
 def _fields_of(line: bytes | None) -> dict[str, Any]:

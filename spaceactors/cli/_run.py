@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Annotated
 
 import trio
@@ -13,6 +14,7 @@ from spaceactors import RuntimeConfig
 from spaceactors.cli._load import load_actor, load_deps
 from spaceactors.cli._report import as_json, as_table
 from spaceactors.cli._session import Job, Session, run_session
+from spaceactors.cli._stores import make_store
 from spaceactors.cli._streams import open_sink, open_source
 
 Switch = Parameter(negative=())
@@ -27,6 +29,8 @@ def run(
     output: Annotated[str, Parameter(name=["--output", "-o"])] = "-",
     json: Annotated[bool, Switch] = False,
     deps: str | None = None,
+    store: str | None = None,
+    once: Annotated[bool, Switch] = False,
     max_live: Annotated[int, AtLeastOne] = RuntimeConfig().max_live_spaces,
     one_lane: Annotated[bool, Switch] = False,
     in_flight: Annotated[int, AtLeastOne] = 1000,
@@ -45,6 +49,10 @@ def run(
         output: The file of answers; - is standard output.
         json: Write the report as JSON too, and show no progress.
         deps: What the actor is given when it starts, as MODULE_OR_FILE:NAME of a value or of a function that opens it.
+        store: Where the spaces are kept: the path of a file, made if there is none, or a postgresql:// address. Without
+            it they are in memory, and gone at the end.
+        once: Handle each line once, however often the run is repeated on its store: a line without an id gets one made
+            of the input's name, the line's number and text. One that was handled is answered with the recorded reply.
         max_live: Keep at most so many spaces live; those that were idle longest go first.
         one_lane: Run one turn at a time in all spaces together.
         in_flight: Read no further while so many calls have no answer.
@@ -53,7 +61,8 @@ def run(
     with redirect_stdout(sys.stderr):  # what the actor prints is no data
         actor = load_actor(target)
         config = RuntimeConfig(max_live_spaces=max_live, drain_timeout=drain_timeout)
-        job = Job(actor, config, one_lane, load_deps(actor, deps), in_flight)
+        where = None if store is None else make_store(store)
+        job = Job(actor, config, one_lane, load_deps(actor, deps), in_flight, where, Path(input).name if once else None)
         console = Console(stderr=True, highlight=False)
         with open_source(input) as source, open_sink(output) as sink:
             quiet = json or not console.is_terminal or sink.isatty()

@@ -10,7 +10,7 @@ from attrs import define, field, frozen
 
 from spaceactors import DrainReport, RuntimeConfig, handlers_of, open_runtime
 from spaceactors.cli._intake import Intake
-from spaceactors.cli._lines import LineCutter, parse_line
+from spaceactors.cli._lines import LineCutter, identified, parse_line
 from spaceactors.cli._load import UnusableArgument
 from spaceactors.cli._progress import show_progress
 from spaceactors.cli._results import Result, encode, told
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from spaceactors import Actor, Runtime
+    from spaceactors import Actor, Runtime, Store
+    from spaceactors.cli._lines import Call, Invalid
 
 RESULTS_WAITING = 100  # for the writer: enough to write many at once, few enough to hold askers back behind a slow disk
 
@@ -37,6 +38,8 @@ class Job:
     one_lane: bool
     deps: Mapping[str, Any]  # the keyword argument `deps`, or nothing
     in_flight: int  # calls without an answer after which the reader waits
+    store: Store | None = None  # where the spaces are kept; None: in memory
+    once: str | None = None  # the input's name, where each of its lines is handled once
 
 
 @define
@@ -95,7 +98,7 @@ async def run_session(session: Session, console: Console | None) -> Summary:
 async def open_job(job: Job) -> AsyncGenerator[Runtime[Any]]:
     """Open the runtime; what goes wrong there (with the dependencies, mostly) is the command line's mistake."""
     async with AsyncExitStack() as opened:
-        runtime = open_runtime(job.actor, config=job.config, one_lane=job.one_lane, **job.deps)
+        runtime = open_runtime(job.actor, store=job.store, config=job.config, one_lane=job.one_lane, **job.deps)
         try:
             running = await opened.enter_async_context(runtime)
         except Exception as error:
@@ -114,21 +117,26 @@ async def serve(session: Session, results: trio.MemorySendChannel[Result]) -> No
             async with open_job(job) as runtime:
                 session.intake = Intake(runtime, handlers_of(job.actor), askers, results, job.in_flight)
                 with session.stops.reading:
-                    await read_lines(session.source, session.intake)
+                    await read_lines(session.source, session.intake, job.once)
                     await session.intake.wait_answered()
         if session.intake is not None:
             session.report = session.intake.runtime.report
             session.restarts = (await session.intake.runtime.snapshot()).restarts
 
 
-async def read_lines(source: Source, intake: Intake) -> None:
+async def read_lines(source: Source, intake: Intake, once: str | None) -> None:
     """Hand over one line after the other, no faster than they are taken."""
+
+    def parsed(number: int, line: bytes | None) -> Call | Invalid:
+        parsed = parse_line(number, line, intake.handlers)
+        return parsed if once is None else identified(parsed, line or b"", once, intake.handlers)
+
     cutter = LineCutter()
     async for chunk in source.chunks():
         for number, line in cutter.feed(chunk):
-            await intake.take(parse_line(number, line, intake.handlers))
+            await intake.take(parsed(number, line))
     for number, line in cutter.finish():
-        await intake.take(parse_line(number, line, intake.handlers))
+        await intake.take(parsed(number, line))
 
 
 async def write_results(session: Session, written: trio.MemoryReceiveChannel[Result]) -> None:

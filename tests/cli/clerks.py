@@ -108,3 +108,24 @@ async def open_name() -> AsyncGenerator[str]:
 async def open_nothing() -> AsyncGenerator[str]:
     raise ConnectionError("nobody there")
     yield ""
+
+
+class Asker(Actor[int]):
+    """Fails, asks and remembers, for those who look after its store."""
+
+    options = SpaceOptions(backoff=None)
+
+    @handler
+    async def say(self, text: str) -> str:
+        self.state += 1
+        self.history.append(text)
+        return f"{self.state} {text}"
+
+    @handler
+    async def crash(self) -> None:
+        raise ValueError("boom")
+
+    @handler
+    async def order(self, text: str) -> str:
+        allowed = await self.suspend("allow", {"what": text}, answer=bool)
+        return f"{text}: {'yes' if allowed else 'no'}"

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from spaceactors import Actor, Priority, handler, handlers_of
-from spaceactors.cli._lines import MAX_LINE_BYTES, Call, Invalid, LineCutter, parse_line
+from spaceactors.cli._lines import MAX_LINE_BYTES, Call, Invalid, LineCutter, identified, parse_line
 
 
 class Clerk(Actor):
@@ -121,3 +121,33 @@ def test_the_longest_line_that_fits_is_kept() -> None:
     cutter = LineCutter()
     [(number, line)] = cutter.feed(b"x" * MAX_LINE_BYTES + b"\n")
     assert (number, len(line or b"")) == (1, MAX_LINE_BYTES)
+
+
+# ---- ids of lines
+
+
+def named(fields: dict[str, object], number: int = 7, name: str = "in.jsonl") -> str | None:
+    text = json.dumps(fields).encode()
+    call = identified(parse_line(number, text, HANDLERS), text, name, HANDLERS)
+    return call.message_id if isinstance(call, Call) else None
+
+
+SAY: dict[str, object] = {"space": "ann", "call": "say", "args": ["hi"]}
+
+
+def test_the_same_text_at_the_same_place_of_the_same_input_has_the_same_id() -> None:
+    assert named(SAY) == named(dict(SAY)) is not None
+
+
+def test_another_text_place_or_input_has_another_id() -> None:
+    others = [named(SAY | {"args": ["ho"]}), named(SAY, number=8), named(SAY, name="other.jsonl")]
+    assert len({named(SAY), *others}) == 4
+
+
+def test_a_line_with_an_id_keeps_it_and_a_stream_gets_none() -> None:
+    assert named(SAY | {"id": "mine"}) == "mine"
+    assert named(SAY | {"call": "dictate"}) is None
+
+
+def test_a_line_that_is_no_call_stays_one() -> None:
+    assert named({"space": "ann"}) is None

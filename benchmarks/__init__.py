@@ -1,1 +1,1 @@
-"""What the library costs beside bare Trio, measured in the same run on one core: `python -m benchmarks [NAME ...]`."""
+"""What the library costs beside bare Trio and bare sqlite3, measured in one run: `python -m benchmarks [NAME ...]`."""

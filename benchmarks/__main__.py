@@ -12,8 +12,8 @@ from pathlib import Path
 import trio
 from attrs import asdict
 
-from . import crowd, messages
-from ._measure import Result, pin
+from . import crowd, durable, messages, million
+from ._measure import RESULTS, Result, pin
 
 BENCHMARKS = {
     "send-nowait": messages.send_nowait,
@@ -25,7 +25,17 @@ BENCHMARKS = {
     "memory": crowd.memory,
     "idle": crowd.idle,
 }
-RESULTS = Path(__file__).parent / "results"
+# These run on all cores.
+DURABLE = {
+    "durable-send": durable.send,
+    "durable-send-nowait": durable.send_nowait,
+    "durable-busy": durable.busy,
+    "durable-ask": durable.ask,
+    "durable-conversation": durable.conversation,
+    "million-opening": million.opening,
+    "million-memory": million.memory,
+}
+ALL = BENCHMARKS | DURABLE
 
 
 def in_own_process(name: str) -> Result:
@@ -40,7 +50,7 @@ def row(result: Result) -> str:
     relation = "≥" if result.at_least else "≤"
     verdict = "reached" if result.reached else "FALLS SHORT"
     value, target = f"{result.value:.2f}{result.unit}", f"{relation} {result.target:g}{result.unit}"
-    return f"{result.name:<48}{value:>12}{target:>12}  {verdict:<13}{result.detail}"
+    return f"{result.name:<52}{value:>12}{target:>12}  {verdict:<13}{result.detail}"
 
 
 def save(results: dict[str, Result]) -> Path:
@@ -55,15 +65,16 @@ def save(results: dict[str, Result]) -> Path:
 
 def main(arguments: list[str]) -> None:
     """`--one NAME` measures here and prints JSON; names choose benchmarks, none chooses all."""
-    pin()
     if arguments[:1] == ["--one"]:
-        sys.stdout.write(json.dumps(asdict(BENCHMARKS[arguments[1]]())))
+        if arguments[1] in BENCHMARKS:
+            pin()
+        sys.stdout.write(json.dumps(asdict(ALL[arguments[1]]())))
         return
-    if unknown := set(arguments) - set(BENCHMARKS):
-        sys.exit(f"No such benchmark: {', '.join(sorted(unknown))}. There are: {', '.join(BENCHMARKS)}.")
+    if unknown := set(arguments) - set(ALL):
+        sys.exit(f"No such benchmark: {', '.join(sorted(unknown))}. There are: {', '.join(ALL)}.")
     results: dict[str, Result] = {}
-    print(f"{'':<48}{'measured':>12}{'target':>12}")
-    for name in arguments or BENCHMARKS:
+    print(f"{'':<52}{'measured':>12}{'target':>12}")
+    for name in arguments or ALL:
         results[name] = in_own_process(name)
         print(row(results[name]), flush=True)
     reached = sum(result.reached for result in results.values())

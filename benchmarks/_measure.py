@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -15,6 +16,7 @@ from attrs import define, field, frozen
 from spaceactors import Actor, RuntimeConfig, SpaceOptions, handler
 
 ROUNDS = 5
+RESULTS = Path(__file__).parent / "results"
 CAPACITY = 1000
 MANY = RuntimeConfig(max_live_spaces=1_000_000)
 

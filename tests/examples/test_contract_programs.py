@@ -1,0 +1,61 @@
+"""Programs as users would write them, kept beside the repository: they run as they are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = ROOT.parent / "shared" / "contract" / "programs"
+
+pytestmark = pytest.mark.skipif(not PROGRAMS.is_dir(), reason="the users' programs are not beside the repository")
+
+RUN = "import {0}, trio; trio.run({0}.main)"
+# Plays a person who looks until there is something to approve, and then the power that fails.
+RUN_UNTIL_ASKED = """
+import os, signal, p2_refund, trio
+async def look(runtime, who):
+    while not await runtime.suspensions.list(actor=p2_refund.Refund):
+        await trio.lowlevel.checkpoint()
+    os.kill(os.getpid(), signal.SIGKILL)
+p2_refund.approve_all = look
+trio.run(p2_refund.main)
+"""
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder, with the programs to be imported."""
+    paths = os.pathsep.join((str(ROOT), str(PROGRAMS)))
+    environment = os.environ | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = (sys.executable, *arguments)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=50, check=False)
+
+
+def test_D1_H1_the_refund_is_asked_for_by_one_process_and_paid_by_the_next(tmp_path: Path) -> None:
+    killed = run(tmp_path, "-c", RUN_UNTIL_ASKED)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    paid = run(tmp_path, "-c", RUN.format("p2_refund"))
+    assert (paid.stdout, paid.returncode) == ("r-77\n", 0), paid.stderr
+
+
+def test_D3_the_refund_that_was_paid_has_the_same_receipt_in_the_next_process(tmp_path: Path) -> None:
+    run(tmp_path, "-c", RUN_UNTIL_ASKED)
+    first, second = (run(tmp_path, "-c", RUN.format("p2_refund")) for _ in range(2))
+    assert [first.stdout, second.stdout] == ["r-77\n"] * 2, second.stderr
+
+
+def test_the_chat_room_shows_what_was_posted(tmp_path: Path) -> None:
+    shown = run(tmp_path, "-c", RUN.format("p3_room"))
+    assert (shown.stdout, shown.returncode) == ("ann: hello\n", 0), shown.stderr
+
+
+def test_the_users_own_tests_pass(tmp_path: Path) -> None:
+    program = str(PROGRAMS / "p8_test.py")
+    options = ("-q", "--timeout=40", "-p", "no:cacheprovider", "-W", "error", f"--rootdir={tmp_path}")
+    done = run(tmp_path, "-m", "pytest", *options, program)
+    assert (done.returncode, "4 passed" in done.stdout) == (0, True), done.stdout

@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from supervisors._limits import Limits
     from supervisors._phases import OnFailure, Phase, PhaseOutcome, PhaseResult, PhasesReport, run_phases
     from supervisors._tree import Tree
+    from supervisors._watch import LoopBlocked, LoopFree, LoopStatistics, LoopWatch, watch_loop
 
 __all__ = [
     "AutoShutdown",
@@ -108,6 +109,10 @@ __all__ = [
     "LimitExceeded",
     "LimitStatistics",
     "Limits",
+    "LoopBlocked",
+    "LoopFree",
+    "LoopStatistics",
+    "LoopWatch",
     "OnFailure",
     "OnLimit",
     "Phase",
@@ -140,11 +145,16 @@ __all__ = [
     "until_drain",
     "value_of",
     "wait_drain",
+    "watch_loop",
 ]
 
 # Loaded when they are first asked for: most programs need none of them, and each class costs a third of a millisecond.
 _LATE = {
     "Limits": "_limits",
+    "LoopBlocked": "_watch",
+    "LoopFree": "_watch",
+    "LoopStatistics": "_watch",
+    "LoopWatch": "_watch",
     "OnFailure": "_phases",
     "Phase": "_phases",
     "PhaseOutcome": "_phases",
@@ -152,6 +162,7 @@ _LATE = {
     "PhasesReport": "_phases",
     "Tree": "_tree",
     "run_phases": "_phases",
+    "watch_loop": "_watch",
 }
 
 

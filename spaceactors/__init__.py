@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from spaceactors._actor import Actor, Failure, TurnLimits, handlers_of
+from spaceactors._config import RuntimeConfig
 from spaceactors._dead_letters import DeadLetter, DeadLetters
 from spaceactors._errors import (
     ActorCrashed,
@@ -36,6 +37,7 @@ from spaceactors._errors import (
     SpaceError,
     SpaceQuarantined,
     SpaceStopped,
+    StateTooLarge,
     StepChanged,
     StoreError,
     SuspensionClosed,
@@ -47,10 +49,13 @@ from spaceactors._events import (
     DeadLettersDropped,
     MessageRetried,
     MessageSettled,
+    MessagesShed,
     RowUnreadable,
     RuntimeDrained,
     RuntimeDraining,
     RuntimeEvent,
+    SheddingBegan,
+    SheddingEnded,
     SpaceCrashed,
     SpaceEnded,
     SpaceEvent,
@@ -75,10 +80,10 @@ from spaceactors._memory import MemoryStore
 from spaceactors._message import Message
 from spaceactors._options import (
     DiscardReason,
+    LoadPart,
     Outcome,
     Overflow,
     Retry,
-    RuntimeConfig,
     SpaceOptions,
     SpaceStatus,
     WhenAbandoned,
@@ -102,6 +107,10 @@ from supervisors import (
 )
 
 if TYPE_CHECKING:
+    from spaceactors._load import Load, LoadOptions, LoadSample, LoadStatistics
+    from spaceactors._probe import LoadProbe, LoadReading, ProcessProbe
+    from spaceactors._settings import ConfigError, Settings
+    from spaceactors._shedding import LoadManager
     from spaceactors._snapshot import Ledger, Snapshot, SpaceFigures, SpaceInfo, Times
     from spaceactors.stores._locks import Lease, PostgresLocks
     from spaceactors.stores.postgres import PostgresStore
@@ -115,6 +124,7 @@ __all__ = [
     "BadCall",
     "CapacityError",
     "ConcurrentModification",
+    "ConfigError",
     "DeadLetter",
     "DeadLetters",
     "DeadLettersDropped",
@@ -134,6 +144,14 @@ __all__ = [
     "Ledger",
     "Limit",
     "Limits",
+    "Load",
+    "LoadManager",
+    "LoadOptions",
+    "LoadPart",
+    "LoadProbe",
+    "LoadReading",
+    "LoadSample",
+    "LoadStatistics",
     "MailboxFull",
     "MemoryStore",
     "Message",
@@ -142,6 +160,7 @@ __all__ = [
     "MessageRetried",
     "MessageReturned",
     "MessageSettled",
+    "MessagesShed",
     "NotAccepted",
     "NotHandled",
     "Outcome",
@@ -151,6 +170,7 @@ __all__ = [
     "PostgresLocks",
     "PostgresStore",
     "Priority",
+    "ProcessProbe",
     "Reject",
     "Rejected",
     "RestartLimit",
@@ -162,6 +182,9 @@ __all__ = [
     "RuntimeDrained",
     "RuntimeDraining",
     "RuntimeEvent",
+    "Settings",
+    "SheddingBegan",
+    "SheddingEnded",
     "Snapshot",
     "SpaceBusy",
     "SpaceCrashed",
@@ -185,6 +208,7 @@ __all__ = [
     "SpaceStopped",
     "SpaceUnstoppable",
     "SqliteStore",
+    "StateTooLarge",
     "StepChanged",
     "StepsUnused",
     "Store",
@@ -211,6 +235,10 @@ __all__ = [
 
 # Figures are made by few programs, and cost a tenth of the import: loaded with the first use.
 _LATE = {
+    **dict.fromkeys(("Load", "LoadOptions", "LoadSample", "LoadStatistics"), "_load"),
+    **dict.fromkeys(("LoadProbe", "LoadReading", "ProcessProbe"), "_probe"),
+    **dict.fromkeys(("ConfigError", "Settings"), "_settings"),
+    "LoadManager": "_shedding",
     **dict.fromkeys(("Ledger", "Snapshot", "SpaceFigures", "SpaceInfo", "Times"), "_snapshot"),
     # A driver loads when its store is wanted.
     "Lease": "stores._locks",

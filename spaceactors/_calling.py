@@ -64,6 +64,8 @@ def make_message(
         message.rare().identified = options.message_id is not None
     if runtime.durable is not None:
         pack(runtime.durable, handle, message)
+    if kind.options.max_mailbox_bytes is not None:
+        runtime.sizes.fit(handle, kind, message)
     return message
 
 
@@ -72,7 +74,7 @@ def stored_quickly(
 ) -> Message | None:
     """Have an ordinary call accepted by a live space of a durable store, if it needs nothing but a place."""
     space = handle._space
-    if space is None or space.gone or space.gate is not None:
+    if space is None or space.gone or space.gate is not None or space.weighed is not None:
         return None
     handler = space.calls.get(method)
     if handler is None or len(args) != handler.exact or len(space.mailbox) >= space.capacity:

@@ -107,6 +107,8 @@ class Closing:
             with self._service:
                 async with trio.open_nursery() as services:
                     services.start_soon(self._hub.keeper.run)
+                    if self._hub.load is not None:
+                        services.start_soon(self._hub.load.run)
                     if self._handle_signals:
                         await services.start(partial(watch_signals, self._on_signal))
                     await self._begin_with_store(services)

@@ -78,7 +78,7 @@ def offer(space: Space, message: Message, source: Source, waiting: Task | None, 
         _discard_waiting(space)
     # Nobody is there to be told that a tick was refused: it waits, and drops nothing of others.
     overflow = Overflow.WAIT if source is Source.TIMER else space.options.overflow
-    full = admit_full(overflow, waiting=len(space.mailbox), capacity=space.capacity)
+    full = admit_full(overflow, waiting=_waiting(space, message, overflow), capacity=space.capacity)
     if full is Admission.ACCEPT:
         accept(space, message)
         accepted = True
@@ -92,13 +92,26 @@ def offer(space: Space, message: Message, source: Source, waiting: Task | None, 
     return accepted
 
 
+def _waiting(space: Space, message: Message, overflow: Overflow) -> int:
+    """Return how many messages wait; as many as may, if they leave too few bytes for this one."""
+    weighed, waiting = space.weighed, len(space.mailbox)
+    if weighed is None:
+        return waiting
+    # A small one does not overtake a large one that stands in line.
+    overtakes = overflow is Overflow.WAIT and space.line is not None
+    return max(waiting, space.capacity) if overtakes or not weighed.fits(message) else waiting
+
+
 def _take(space: Space, waiter: Waiter, full: Admission, *, may_wait: bool) -> bool:
     message = waiter.message
     match full:
         case Admission.DROP_OLDEST:
-            oldest = space.mailbox.popleft()
+            dropped = [space.mailbox.popleft()]
+            while space.weighed is not None and not space.weighed.fits(message):
+                dropped.append(space.mailbox.popleft())
             accept(space, message)
-            outcomes.discard(space, oldest, DiscardReason.OVERFLOW)
+            for oldest in dropped:
+                outcomes.discard(space, oldest, DiscardReason.OVERFLOW)
         case Admission.DROP_NEWEST:
             space.accepted += 1
             outcomes.discard(space, message, DiscardReason.OVERFLOW)
@@ -116,9 +129,15 @@ def _take(space: Space, waiter: Waiter, full: Admission, *, may_wait: bool) -> b
 
 def mailbox_full(space: Space, message: Message) -> MailboxFull:
     """Return the error for a message that finds no place."""
+    weighed = space.weighed
+    if weighed is None or len(space.mailbox) >= space.capacity:
+        full, option = f"{space.capacity} messages wait", "mailbox_capacity"
+    else:
+        full = f"{weighed.bytes:,} of {weighed.most:,} bytes wait, and this message has {weighed.weight(message):,}"
+        option = "max_mailbox_bytes"
     msg = (
-        f"the mailbox of {space.name} is full ({space.capacity} messages wait): `await handle.send(...)` waits for a"
-        " place, SpaceOptions(mailbox_capacity=..., overflow=...) changes the rule"
+        f"the mailbox of {space.name} is full ({full}): `await handle.send(...)` waits for a"
+        f" place, SpaceOptions({option}=..., overflow=...) changes the rule"
     )
     return MailboxFull(msg, space=space.handle, message=message)
 
@@ -149,7 +168,7 @@ def accept(space: Space, message: Message) -> None:
 
 def accept_from_turn(space: Space, message: Message) -> Overload:
     """Take what a turn has sent, over capacity if need be; whatever becomes of it, it is in the ledger."""
-    verdict = admit_from_turn(waiting=len(space.mailbox), capacity=space.capacity)
+    verdict = _admit_from_turn(space, message)
     try:
         if _joins(space, message):
             outcomes.drop_row(space, message)
@@ -164,10 +183,20 @@ def accept_from_turn(space: Space, message: Message) -> Overload:
     return verdict
 
 
+def _admit_from_turn(space: Space, message: Message) -> Overload:
+    """Decide by messages, and by bytes where these are bounded: the stricter of the two."""
+    weighed = space.weighed
+    verdict = admit_from_turn(waiting=len(space.mailbox), capacity=space.capacity)
+    if weighed is None or verdict is Overload.RETURN:
+        return verdict
+    by_bytes = admit_from_turn(waiting=weighed.bytes + weighed.weight(message) - 1, capacity=weighed.most)
+    return verdict if by_bytes is Overload.ACCEPT else by_bytes
+
+
 def admit(space: Space) -> None:
     """Let waiting senders in, in their order, as far as there are places."""
-    line = space.line
-    while line and len(space.mailbox) < space.capacity:
+    line, weighed = space.line, space.weighed
+    while line and len(space.mailbox) < space.capacity and (weighed is None or weighed.fits(line[0].message)):
         _let_in(space, line.popleft())
     if not line:
         space.line = None
@@ -192,7 +221,7 @@ def place_freed(space: Space) -> None:
     """Act on a place that became free: let senders in, let held senders go on."""
     if space.line is not None:
         admit(space)
-    if space.holds and len(space.mailbox) <= space.capacity:
+    if space.holds and len(space.mailbox) <= space.capacity and not (space.weighed is not None and space.weighed.over):
         release_senders(space)
     space.crowded = bool(space.line or space.holds)
 

@@ -183,6 +183,11 @@ class TurnTimeout(Exception):
 
 
 @final
+class StateTooLarge(SpaceError):
+    """A turn's new state is larger than `SpaceOptions.max_state_bytes`: the turn is rolled back, its message fails."""
+
+
+@final
 class SuspensionExpired(SpaceError):
     """Nobody answered in time, and there is no default."""
 

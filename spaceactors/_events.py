@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import final
 
-from spaceactors._options import DiscardReason, Outcome  # noqa: TC001 (tools resolve the fields' types)
+from spaceactors._options import DiscardReason, LoadPart, Outcome  # noqa: TC001 (tools resolve the fields' types)
 from supervisors import DrainReport  # noqa: TC001 (as above)
 from supervisors._record import Record
 
@@ -151,6 +151,31 @@ class StoreFailing(RuntimeEvent):
 @final
 class StoreHealed(RuntimeEvent):
     """The store writes again."""
+
+
+@final
+class SheddingBegan(RuntimeEvent):
+    """The load is over `shed_above`: LOW messages to spaces that are not live are refused, from 1.0 on NORMAL ones."""
+
+    load: float
+    cause: LoadPart | None
+
+
+@final
+class MessagesShed(RuntimeEvent):
+    """So many messages were refused because of the load since this was last told; told once at each look."""
+
+    refused: int
+    load: float
+    cause: LoadPart | None
+
+
+@final
+class SheddingEnded(RuntimeEvent):
+    """The load is under `relax_below` again; so long it lasted, and so many messages were refused."""
+
+    seconds: float
+    refused: int
 
 
 @final

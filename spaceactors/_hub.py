@@ -6,6 +6,7 @@ All of it is sync; the runtime's public face is in `_runtime.py`, its end in `_c
 from __future__ import annotations
 
 from contextvars import copy_context
+from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast, final
 from weakref import WeakValueDictionary
@@ -51,10 +52,12 @@ if TYPE_CHECKING:
 
     from spaceactors._actor import Actor
     from spaceactors._clock import TickClock
+    from spaceactors._config import RuntimeConfig
     from spaceactors._kind import Kind
     from spaceactors._message import Message
-    from spaceactors._options import RuntimeConfig
     from spaceactors._port import DurablePort, Store
+    from spaceactors._shedding import LoadManager
+    from spaceactors._sizes import Sizes
     from spaceactors._store import Row
     from supervisors import Limits
     from supervisors._block import Block
@@ -158,6 +161,22 @@ class Hub:
         self.background = Background(self)
         self.dead_letters = DeadLetters(self)
         self.log = Log(self.keeper, self.clock)
+        # What keeps new conversations out when there is too much to do; None: nothing does.
+        self.load: LoadManager | None = self._load_manager()
+
+    def _load_manager(self) -> LoadManager | None:
+        if self.config.load is None:
+            return None
+        from spaceactors._shedding import LoadManager  # only who watches the load needs it
+
+        return LoadManager(self, self.config.load)
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """What tells how many bytes states and calls are, where a bound wants to know."""
+        from spaceactors._sizes import Sizes  # it loads msgspec
+
+        return Sizes(self)
 
     # ---- names
 
@@ -238,6 +257,8 @@ class Hub:
         if space is not None:
             return space
         self.check_open(handle, message)
+        if self.load is not None and not works_in(self, here.get()):
+            self.load.check(handle, message)
         return self.space_for(handle) if self.loading.ready(handle) and self.places.free() else None
 
     def space_for(self, handle: SpaceHandle[Any]) -> Space:

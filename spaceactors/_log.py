@@ -64,6 +64,14 @@ class Log:
         """Tell that the store cannot write."""
         self._write(logging.ERROR, "the store cannot write: %s", short(error, _LONGEST))
 
+    def shedding(self, load: str) -> None:
+        """Tell that load is shed."""
+        self._write(logging.WARNING, "load is shed: it is %s", load)
+
+    def load_unread(self, error: BaseException) -> None:
+        """Tell that processor and memory cannot be read."""
+        self._write(logging.WARNING, "the load cannot be read: %s", short(error, _LONGEST))
+
     def unreadable(self, name: str, what: str, error: BaseException) -> None:
         """Tell that something in the store cannot be read."""
         self._write(logging.ERROR, "%s: %s cannot be read and is set aside: %s", name, what, short(error, _LONGEST))

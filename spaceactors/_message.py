@@ -82,6 +82,9 @@ class Extra:
     # Results of finished steps and answers, by name: a second try does not run them again.
     journal: Mapping[str, Recorded] = NO_KWARGS
 
+    # Bytes of the call with its arguments, where the mailbox is bounded in bytes; 0: not measured.
+    size: int = 0
+
     # ---- only where the store is durable
 
     # The number of its row in the store; 0: it has none (an ask needs none before its turn does something lasting).

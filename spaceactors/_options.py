@@ -87,6 +87,17 @@ class SpaceStatus(Enum):
     STOPPED = "stopped"
 
 
+@final
+class LoadPart(Enum):
+    """What the load of a runtime is measured by; the greatest of these is the load."""
+
+    LAG = "lag"
+    WAITING = "waiting"
+    PENDING = "pending"
+    CPU = "cpu"
+    MEMORY = "memory"
+
+
 def at_least(least: float, *, none: bool = False) -> Any:
     """Make a validator: a number not under `least`; `none` allows None as well."""
 
@@ -114,13 +125,6 @@ def one_of(choices: type[Enum]) -> Any:
             raise ValueError(msg)  # noqa: TRY004 (every refused option is a ValueError)
 
     return check
-
-
-def _not_yet(_: object, attribute: Attribute[Any], value: object) -> None:
-    """Refuse what would be ignored: a bound that is not kept is worse than none."""
-    if value is not None:
-        msg = f"{attribute.name} is not supported yet: leave it out"
-        raise ValueError(msg)
 
 
 def _exceptions(_: object, attribute: Attribute[Any], value: Any) -> None:
@@ -169,7 +173,11 @@ class SpaceOptions:
     """How the spaces of one actor class behave; times are in seconds.
 
     Set it as the class attribute `options`. Sizes: `mailbox_capacity` counts waiting messages, the running one apart;
-    `dedupe_limit` remembered message ids; `feed_size` replayable events. `turn_timeout` cancels a turn, which counts as
+    `dedupe_limit` remembered message ids; `feed_size` replayable events. `max_mailbox_bytes` bounds what waits in the
+    mailbox by the bytes of the calls with their arguments, as a durable store would write them: over it `overflow`
+    decides as it does over the capacity. `max_state_bytes` bounds the state in the same way: a turn whose new state is
+    larger is rolled back, and its message fails with `StateTooLarge`; the actor lives. Both cost the writing of what
+    they bound, in memory too. `turn_timeout` cancels a turn, which counts as
     a crash; `idle_timeout` is the quiet after which a space leaves memory (None: only when the bound on live spaces
     needs its place). `restart_limit` and `backoff` are the space's own budget; over it the space is quarantined, and
     revived by itself after `revive_after`. `throws` lists errors that reject a message instead of crashing the actor;
@@ -194,40 +202,10 @@ class SpaceOptions:
     revive_after: float | None = field(default=None, validator=at_least(0, none=True))
     max_attempts: int = field(default=1, validator=at_least(1))
     max_recoveries: int = field(default=3, validator=at_least(0))
-    max_state_bytes: int | None = field(default=None, validator=_not_yet)
-    max_mailbox_bytes: int | None = field(default=None, validator=_not_yet)
+    max_state_bytes: int | None = field(default=None, validator=at_least(1, none=True))
+    max_mailbox_bytes: int | None = field(default=None, validator=at_least(1, none=True))
     dedupe_window: float = field(default=86_400.0, validator=at_least(0))
     dedupe_limit: int = field(default=1000, validator=at_least(0))
     max_history_entries: int | None = field(default=None, validator=at_least(1, none=True))
     feed_size: int = field(default=100, validator=at_least(1))
     shutdown: float = field(default=5.0, validator=at_least(0))
-
-
-@final
-@frozen
-class RuntimeConfig:
-    """The bounds of one runtime.
-
-    `max_live_spaces`: over it the longest idle space leaves memory, and when all are busy, senders wait.
-    `drain_timeout`: seconds that a drain may take by default. `max_turns` is for the bound on turns at once; it is not
-    supported yet.
-    """
-
-    max_live_spaces: int = field(default=10_000, validator=at_least(1))
-    max_turns: int | None = field(default=None, validator=_not_yet)
-    drain_timeout: float = field(default=30.0, validator=at_least(0))
-
-    @classmethod
-    def small(cls) -> RuntimeConfig:
-        """For development, or a bot for a few friends: 1,000 live spaces."""
-        return cls(max_live_spaces=1_000)
-
-    @classmethod
-    def medium(cls) -> RuntimeConfig:
-        """For one service on an ordinary machine: 10,000 live spaces."""
-        return cls(max_live_spaces=10_000)
-
-    @classmethod
-    def large(cls) -> RuntimeConfig:
-        """For a machine of its own: 100,000 live spaces, and a minute to drain them."""
-        return cls(max_live_spaces=100_000, drain_timeout=60.0)

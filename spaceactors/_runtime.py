@@ -12,10 +12,10 @@ from spaceactors import _listing as listing
 from spaceactors._actor import Actor, kind_of
 from spaceactors._clock import TickClock
 from spaceactors._closing import Closing
+from spaceactors._config import RuntimeConfig
 from spaceactors._errors import AskCycle, BadCall
 from spaceactors._hub import Hub, open_hubs
 from spaceactors._memory import MemoryStore
-from spaceactors._options import RuntimeConfig
 from spaceactors._turn import here
 from supervisors import Limits
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from spaceactors._kind import Kind
     from spaceactors._options import SpaceStatus
     from spaceactors._port import Store
+    from spaceactors._shedding import LoadManager
     from spaceactors._snapshot import Snapshot
     from spaceactors._suspensions import Suspensions
     from supervisors import DrainReport, Limit, Tree
@@ -142,6 +143,19 @@ class Runtime(Generic[A_co]):
     def limits(self) -> Limits:
         """The limits that were given to `open_runtime`."""
         return self._hub.limits
+
+    @property
+    def load(self) -> LoadManager:
+        """How loaded the runtime is.
+
+        Raises:
+            RuntimeError: the load is not watched; `RuntimeConfig(load=LoadOptions())` switches it on.
+
+        """
+        if self._hub.load is None:
+            msg = "the load is not watched: open_runtime(..., config=RuntimeConfig(load=LoadOptions())) switches it on"
+            raise RuntimeError(msg)
+        return self._hub.load
 
     @property
     def suspensions(self) -> Suspensions:

@@ -113,6 +113,8 @@ async def _with_targets(space: Space, durable: DurablePort, record: TurnRecord, 
 def _commit_of(space: Space, record: TurnRecord | None, message: Message | None) -> Commit:
     row = space.row
     made = Commit(space.version, space.working, message, changed=space.working is not row.state)
+    if made.changed and space.options.max_state_bytes is not None:
+        made.packed_state = space.runtime.sizes.state(space, space.working)
     if record is None:
         return made
     if record.entries:

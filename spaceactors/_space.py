@@ -23,6 +23,7 @@ from spaceactors._errors import (
 )
 from spaceactors._message import new_id
 from spaceactors._options import Outcome
+from spaceactors._weighed import Weighed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,6 +85,12 @@ class Waiter:
     task: Task | None
     # Where it comes from: a gate that is closed meanwhile may let it pass.
     source: Source
+
+
+def _weighed(runtime: Hub, kind: Kind) -> Weighed | None:
+    """Return a mailbox that is bounded in bytes, if that is asked for."""
+    most = kind.options.max_mailbox_bytes
+    return None if most is None else Weighed(most, lambda message: runtime.sizes.call(kind, message))
 
 
 # The gates of spaces that still work: a runtime that closes lets accepted work go on.
@@ -153,6 +160,7 @@ class Space:
         "undeleted",
         "version",
         "waits_for_store",
+        "weighed",
         "workers",
         "working",
     )
@@ -169,15 +177,17 @@ class Space:
         self._handle: SpaceHandle[Any] | None = None
 
         # ---- the mailbox: waiting messages in acceptance order, and senders that wait for a place
-        self.mailbox: deque[Message] = deque()
+        # The mailbox again, if it is bounded in bytes too.
+        self.weighed: Weighed | None = _weighed(runtime, kind)
+        self.mailbox: deque[Message] = deque() if self.weighed is None else self.weighed
         self.capacity = kind.options.mailbox_capacity
         self.line: deque[Waiter] | None = None
         # Pending messages whose ids their senders gave.
         self.asked: Mapping[str, Message] = _NO_MESSAGES
         # Why nothing is taken from outside; None: everything is.
         self._gate: Gate | None = None
-        # Whether an ordinary message needs nothing but a place: no gate, no lane, nothing durable, not gone.
-        self.quick = runtime.plain
+        # Whether an ordinary message needs nothing but a place: no gate, no lane, nothing durable, no bytes, not gone.
+        self.quick = runtime.plain and self.weighed is None
         # Whether anybody waits for a place here: senders from outside, or spaces whose turns have sent too much.
         self.crowded = False
         # What the ids of its ordinary messages begin with; the count of accepted messages ends them.
@@ -366,7 +376,7 @@ class Space:
         self._look_whether_quick()
 
     def _look_whether_quick(self) -> None:
-        self.quick = not (self._gate or self.lane or self.gone) and self.runtime.plain
+        self.quick = not (self._gate or self.lane or self.gone) and self.runtime.plain and self.weighed is None
 
     # ---- background work
 

@@ -149,6 +149,9 @@ class Commit:
     # At most so many entries are kept.
     max_entries: int | None = None
 
+    # The bytes of the new state, if somebody has wanted to know how many they are.
+    packed_state: bytes | None = None
+
     # ---- what only a durable store must be told
 
     reply: Any = None

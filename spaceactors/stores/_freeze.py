@@ -114,7 +114,7 @@ class Freezer:
 
     def _own(self, row: Row, commit: Commit) -> list[Written]:
         if commit.changed:
-            state = self._codec.encode_state(self._kinds[row.kind], commit.state)
+            state = commit.packed_state or self._codec.encode_state(self._kinds[row.kind], commit.state)
             after = self._after(row, commit)
             values = (row.kind, row.id, self._epoch, commit.version, commit.version + 1, state, *after)
             return [*self.space(row), (Put.SAVE_SPACE, values)]

@@ -11,7 +11,7 @@ from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from spaceactors._clock import TickClock
-from spaceactors._options import RuntimeConfig
+from spaceactors._config import RuntimeConfig
 from spaceactors._runtime import Runtime, kinds_of, open_hub
 from spaceactors.testing._conformance_world import World
 from supervisors import Limits

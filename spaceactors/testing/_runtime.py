@@ -12,9 +12,9 @@ from typing_extensions import TypeVar
 
 from spaceactors._actor import Actor
 from spaceactors._clock import TickClock
+from spaceactors._config import RuntimeConfig
 from spaceactors._errors import OutsideTurn, RuntimeClosed
 from spaceactors._memory import MemoryStore
-from spaceactors._options import RuntimeConfig
 from spaceactors._runtime import NOTHING, Runtime, kinds_of, open_hub
 from spaceactors._turn import here
 from spaceactors.testing._clock import seeded, virtual_time

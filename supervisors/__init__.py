@@ -71,6 +71,8 @@ from supervisors._supervise import Supervisor, open_supervisor
 
 if TYPE_CHECKING:
     from supervisors._limits import Limits
+    from supervisors._lock_port import HeldLock, Lease, LockCycle, LockPort, LockWaiter
+    from supervisors._locks import Locks
     from supervisors._phases import OnFailure, Phase, PhaseOutcome, PhaseResult, PhasesReport, run_phases
     from supervisors._tree import Tree
     from supervisors._watch import LoopBlocked, LoopFree, LoopStatistics, LoopWatch, watch_loop
@@ -104,11 +106,17 @@ __all__ = [
     "DrainReport",
     "DuplicateChild",
     "EventsMissed",
+    "HeldLock",
+    "Lease",
     "LeaseExpired",
     "Limit",
     "LimitExceeded",
     "LimitStatistics",
     "Limits",
+    "LockCycle",
+    "LockPort",
+    "LockWaiter",
+    "Locks",
     "LoopBlocked",
     "LoopFree",
     "LoopStatistics",
@@ -150,7 +158,13 @@ __all__ = [
 
 # Loaded when they are first asked for: most programs need none of them, and each class costs a third of a millisecond.
 _LATE = {
+    "HeldLock": "_lock_port",
+    "Lease": "_lock_port",
     "Limits": "_limits",
+    "LockCycle": "_lock_port",
+    "LockPort": "_lock_port",
+    "LockWaiter": "_lock_port",
+    "Locks": "_locks",
     "LoopBlocked": "_watch",
     "LoopFree": "_watch",
     "LoopStatistics": "_watch",

@@ -22,6 +22,7 @@ from supervisors._capacity import (
     Priority,
     UnknownLimit,
     Waiter,
+    WaitTimes,
     WhenFull,
 )
 from supervisors._children import ChildCounts, ChildInfo
@@ -143,6 +144,7 @@ __all__ = [
     "UnknownChild",
     "UnknownLimit",
     "Wait",
+    "WaitTimes",
     "Waiter",
     "WhenFull",
     "draining",

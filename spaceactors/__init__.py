@@ -47,6 +47,7 @@ from spaceactors._errors import (
 )
 from spaceactors._events import (
     DeadLettersDropped,
+    LoopWasBlocked,
     MessageRetried,
     MessageSettled,
     MessagesShed,
@@ -70,6 +71,8 @@ from spaceactors._events import (
     StepsUnused,
     StoreFailing,
     StoreHealed,
+    TurnStalled,
+    TurnWentOn,
     WorkFailed,
 )
 from spaceactors._feed import Emitted, Gap
@@ -112,6 +115,7 @@ if TYPE_CHECKING:
     from spaceactors._settings import ConfigError, Settings
     from spaceactors._shedding import LoadManager
     from spaceactors._snapshot import Ledger, Snapshot, SpaceFigures, SpaceInfo, Times
+    from spaceactors._waiting import WaitInfo, WaitKind, Waits
     from spaceactors.stores._locks import Lease, PostgresLocks
     from spaceactors.stores.postgres import PostgresStore
     from spaceactors.stores.sqlite import SqliteStore
@@ -152,6 +156,7 @@ __all__ = [
     "LoadReading",
     "LoadSample",
     "LoadStatistics",
+    "LoopWasBlocked",
     "MailboxFull",
     "MemoryStore",
     "Message",
@@ -221,8 +226,13 @@ __all__ = [
     "Suspensions",
     "Times",
     "TurnLimits",
+    "TurnStalled",
     "TurnTimeout",
+    "TurnWentOn",
     "UnknownSpaceKind",
+    "WaitInfo",
+    "WaitKind",
+    "Waits",
     "WhenAbandoned",
     "WhenBusy",
     "WhenFull",
@@ -240,6 +250,7 @@ _LATE = {
     **dict.fromkeys(("ConfigError", "Settings"), "_settings"),
     "LoadManager": "_shedding",
     **dict.fromkeys(("Ledger", "Snapshot", "SpaceFigures", "SpaceInfo", "Times"), "_snapshot"),
+    **dict.fromkeys(("WaitInfo", "WaitKind", "Waits"), "_waiting"),
     # A driver loads when its store is wanted.
     "Lease": "stores._locks",
     "PostgresLocks": "stores._locks",

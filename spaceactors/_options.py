@@ -183,7 +183,8 @@ class SpaceOptions:
     revived by itself after `revive_after`. `throws` lists errors that reject a message instead of crashing the actor;
     `max_attempts` is how often a message is tried before it fails. `shutdown` is the grace of background work.
     `max_recoveries` is how many processes may die with a message at the head of its line, in a durable store, before it
-    fails. `stalled_after` is for watching; nothing uses it yet.
+    fails. A turn that has made no progress for `stalled_after` is told with its stack, by the event
+    `TurnStalled` and the log, and goes on (math.inf: never).
     """
 
     mailbox_capacity: int = field(default=64, validator=at_least(1))

@@ -53,6 +53,7 @@ class Worker:
         "in_hook",
         "leads",
         "message",
+        "noted",
         "returned",
         "scope",
         "space",
@@ -80,6 +81,8 @@ class Worker:
         self.began = 0.0
         # What the running turn has done so far; None: nothing that must be kept.
         self._record: TurnRecord | None = None
+        # Whether its turns are looked after, in case they stall.
+        self.noted = False
         # The waits of the running turn.
         self.waits: list[Wait] = []
         # The scope of the running turns, made with the first and renewed after it was cancelled.
@@ -260,7 +263,7 @@ class Worker:
                 reschedule(task)
             space.parked.clear()
 
-    async def _turns(self) -> None:  # noqa: C901, PLR0912 (one loop on purpose)
+    async def _turns(self) -> None:  # noqa: C901, PLR0912, PLR0915 (one loop on purpose)
         """Handle what comes. This loop is the hot path: a turn without effects costs one call and its count."""
         space = self.space
         mailbox, outcomes, actor, clock = space.mailbox, space.outcomes, space.actor, space.clock
@@ -268,6 +271,8 @@ class Worker:
         handler: Handler | None = None
         call: Callable[..., Any] = _nothing
         while not space.attention:
+            if not self.noted:
+                space.runtime.stalls.note(self)
             for _ in range(TURNS_AT_A_STRETCH):
                 if space.attention or not mailbox:  # type: ignore[redundant-expr]  # turns raise the flag
                     break
@@ -276,6 +281,8 @@ class Worker:
                     door.place_freed(space)
                 if message.extra is not None:
                     await self._turn(message)
+                    if not self.noted:
+                        space.runtime.stalls.note(self)
                     continue
                 self.message = message
                 began = clock.now
@@ -330,6 +337,8 @@ class Worker:
         if space.lane is not None:
             space.lane.begin(self)
         try:
+            if not self.noted:
+                space.runtime.stalls.note(self)
             if space.mailbox:
                 message = space.mailbox.popleft()
                 door.place_freed(space)
@@ -376,7 +385,8 @@ class Worker:
             if handler.limit:
                 limits = self.space.runtime.limits
                 hold = limits.hold(*handler.limit, priority=message.priority, fair_key=self.space.name)
-                await held.enter_async_context(hold)
+                with self.space.runtime.stalls.waiting(self.space, self, handler.limit):
+                    await held.enter_async_context(hold)
             if handler.timeout is not None and self.scope is not None:
                 self.scope.deadline = trio.current_time() + handler.timeout
             if handler.streams:

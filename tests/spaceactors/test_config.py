@@ -174,8 +174,8 @@ def test_the_table_may_lie_in_others_and_others_beside_it(written):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("max_turn = 5", "spaceactors.max_turn is no setting; did you mean max_turns? (there are: drain_timeout, "),
-        ("zzz = 5", "spaceactors.zzz is no setting (there are: drain_timeout, limits, load, "),
+        ("max_turn = 5", "spaceactors.max_turn is no setting; did you mean max_turns? (there are: "),
+        ("zzz = 5", "spaceactors.zzz is no setting (there are: "),
         ("limit.x.tokens = 5", "spaceactors.limit is no setting; did you mean limits? (there are: "),
         (
             'max_turns = "5"',

@@ -71,6 +71,8 @@ from supervisors._spec import (
 from supervisors._supervise import Supervisor, open_supervisor
 
 if TYPE_CHECKING:
+    from supervisors._instance import InstanceStatistics
+    from supervisors._instances import InstancePool
     from supervisors._limits import Limits
     from supervisors._lock_port import HeldLock, Lease, LockCycle, LockPort, LockWaiter
     from supervisors._locks import Locks
@@ -108,6 +110,8 @@ __all__ = [
     "DuplicateChild",
     "EventsMissed",
     "HeldLock",
+    "InstancePool",
+    "InstanceStatistics",
     "Lease",
     "LeaseExpired",
     "Limit",
@@ -161,6 +165,8 @@ __all__ = [
 # Loaded when they are first asked for: most programs need none of them, and each class costs a third of a millisecond.
 _LATE = {
     "HeldLock": "_lock_port",
+    "InstancePool": "_instances",
+    "InstanceStatistics": "_instance",
     "Lease": "_lock_port",
     "Limits": "_limits",
     "LockCycle": "_lock_port",

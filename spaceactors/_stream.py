@@ -55,6 +55,11 @@ class Reader:
         return self._writing is not None
 
     @property
+    def read(self) -> int:
+        """How many items the reader has taken."""
+        return self.handed - len(self._items)
+
+    @property
     def awaited(self) -> bool:
         """Whether the reader waits for the turn."""
         return self._reading is not None

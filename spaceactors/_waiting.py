@@ -82,10 +82,9 @@ class WaitInfo:
 
 
 @final
-class Waits(tuple[WaitInfo, ...]):
+class Waits(tuple[WaitInfo, ...]):  # noqa: SLOT001 (a tuple has no slots; there is one of it)
     """All waits of a runtime `at` one moment (seconds of Trio's clock); `str()` of it has a line for each."""
 
-    __slots__ = ("__dict__",)  # a tuple has no room for fields of its own
     at: float
 
     def __str__(self) -> str:

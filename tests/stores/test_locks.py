@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from spaceactors._errors import StoreError
-from supervisors import CapacityTimeout, LeaseExpired
+from supervisors import CapacityTimeout, LeaseExpired, LockPort, Locks
 from tests.stores.postgres import Server, require_driver
 from tests.stores.proxy import Cut, proxy_to
 
@@ -297,6 +297,8 @@ async def test_a_closed_one_says_so(dsn: str):
         (["a"], {"ttl": float("inf")}, ValueError),
         (["a"], {"ttl": "1"}, TypeError),
         (["a"], {"ttl": 1, "timeout": -1}, ValueError),
+        (["file:../a"], {"ttl": 1}, ValueError),
+        (["dir:src"], {"ttl": 1}, ValueError),
     ],
 )
 async def test_what_makes_no_sense_is_refused_at_the_door(
@@ -304,6 +306,42 @@ async def test_what_makes_no_sense_is_refused_at_the_door(
 ):
     with pytest.raises(error):
         async with locks.hold(*names, **options):
+            pass
+
+
+# ---- as a port
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def port(request: pytest.FixtureRequest) -> LockPort:
+    if request.param == "memory":
+        return Locks(grace=0)
+    found: PostgresLocks = request.getfixturevalue("locks")
+    return found
+
+
+async def test_B9_code_that_is_written_for_the_port_runs_with_either(port: LockPort):
+    async with port.hold("file:./b", "a", ttl=30.0) as lease:
+        assert lease.names == ("a", "file:b")
+        assert 0 < lease.seconds_left <= 30
+        with pytest.raises(CapacityTimeout):
+            async with port.hold("file:b", ttl=30.0, timeout=0):
+                pass
+        await lease.extend(60.0)
+        assert lease.seconds_left > 30
+    with pytest.raises(LeaseExpired):
+        async with port.hold("a", ttl=0.05) as later:
+            assert later.token > lease.token
+            await trio.sleep_forever()
+    async with port.hold("a", ttl=30.0, timeout=0):
+        pass
+    with pytest.raises(LeaseExpired):
+        await lease.extend(1.0)
+
+
+async def test_a_directory_is_refused_where_it_would_cover_nothing(locks: PostgresLocks):
+    with pytest.raises(ValueError, match="PostgresLocks knows no directories; lock files one by one"):
+        async with locks.hold("dir:src", ttl=30):
             pass
 
 

@@ -287,14 +287,14 @@ class Locks:
     # ---- getting
 
     async def _acquire(self, asked: _Asked, timeout: float | None) -> None:
-        if not self._ask(asked):
-            # A single try never waits, so it cannot wait for itself.
-            self._enter(asked, may_ring=timeout == 0)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._ask(asked):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        # A single try never waits, so it cannot wait for itself.
+        self._enter(asked, may_ring=timeout == 0)
         try:
-            if asked.held:
-                await trio.lowlevel.checkpoint()
-            else:
-                await self._wait(asked, timeout)
+            await self._wait(asked, timeout)
         except BaseException:
             self._leave(asked)
             raise

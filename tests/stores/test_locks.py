@@ -320,7 +320,7 @@ def port(request: pytest.FixtureRequest) -> LockPort:
     return found
 
 
-async def test_B9_code_that_is_written_for_the_port_runs_with_either(port: LockPort):
+async def test_code_that_is_written_for_the_port_runs_with_either(port: LockPort):
     async with port.hold("file:./b", "a", ttl=30.0) as lease:
         assert lease.names == ("a", "file:b")
         assert 0 < lease.seconds_left <= 30

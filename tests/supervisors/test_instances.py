@@ -101,7 +101,7 @@ async def use(pool, order=None, *, seconds=1.0, label=None, **options):
 # ---- opening and sharing
 
 
-async def test_B4_instances_are_opened_when_needed_up_to_the_size_and_then_shared(autojump_clock):
+async def test_instances_are_opened_when_needed_up_to_the_size_and_then_shared(autojump_clock):
     maker, order = Maker(), []
     async with InstancePool(maker, 2) as pool:
         assert maker.made == 0
@@ -127,7 +127,7 @@ async def test_the_one_used_last_is_used_next(autojump_clock):
             assert [first.number, second.number, third.number] == [2, 3, 1]
 
 
-async def test_B4_an_instance_is_closed_after_idling_and_not_while_it_is_in_use(autojump_clock):
+async def test_an_instance_is_closed_after_idling_and_not_while_it_is_in_use(autojump_clock):
     maker = Maker()
     async with InstancePool(maker, 2, idle_timeout=10) as pool:
         async with pool.use(), pool.use():

@@ -37,7 +37,7 @@ def locks():
 # ---- holding and waiting
 
 
-async def test_B9_a_lock_is_had_by_one_at_a_time_and_then_by_the_next(locks, autojump_clock):
+async def test_a_lock_is_had_by_one_at_a_time_and_then_by_the_next(locks, autojump_clock):
     order = []
     async with trio.open_nursery() as nursery:
         await in_line(nursery, *(partial(hold, locks, order, label, "x", seconds=1) for label in "abc"))
@@ -47,7 +47,7 @@ async def test_B9_a_lock_is_had_by_one_at_a_time_and_then_by_the_next(locks, aut
     assert empty(locks)
 
 
-async def test_E2_those_who_share_hold_at_once_and_who_writes_holds_alone(locks, autojump_clock):
+async def test_those_who_share_hold_at_once_and_who_writes_holds_alone(locks, autojump_clock):
     order = []
     async with trio.open_nursery() as nursery:
         for label in "ab":
@@ -170,7 +170,7 @@ async def self_refused(locks):
 # ---- leases
 
 
-async def test_B9_a_block_that_outlasts_its_lease_is_cancelled_and_told(locks, autojump_clock):
+async def test_a_block_that_outlasts_its_lease_is_cancelled_and_told(locks, autojump_clock):
     with pytest.raises(LeaseExpired, match="'x' ended before the block did"):
         async with locks.hold("x", ttl=2):
             await trio.sleep_forever()
@@ -180,7 +180,7 @@ async def test_B9_a_block_that_outlasts_its_lease_is_cancelled_and_told(locks, a
     assert empty(locks)
 
 
-async def test_B9_an_extended_lease_lasts_longer_and_can_be_made_shorter(locks, autojump_clock):
+async def test_an_extended_lease_lasts_longer_and_can_be_made_shorter(locks, autojump_clock):
     with pytest.raises(LeaseExpired):
         async with locks.hold("x", ttl=1) as lease:
             await trio.sleep(0.5)
@@ -376,7 +376,7 @@ async def test_tokens_rise_with_each_grant_of_whatever_name(locks):
 # ---- who waits for whom
 
 
-async def test_E11_a_task_that_would_wait_for_itself_is_told_at_once(locks):
+async def test_a_task_that_would_wait_for_itself_is_told_at_once(locks):
     async with locks.hold("dir:src", holder="alice"):
         told = "'alice' would wait for ever: 'alice' waits for 'file:src/a', 'alice' holds 'dir:src'; "
         with pytest.raises(LockCycle, match=told):
@@ -391,7 +391,7 @@ async def test_E11_a_task_that_would_wait_for_itself_is_told_at_once(locks):
     assert empty(locks)
 
 
-async def test_E11_two_who_would_wait_for_each_other_are_told_at_once(locks, autojump_clock):
+async def test_two_who_would_wait_for_each_other_are_told_at_once(locks, autojump_clock):
     order = []
 
     async def both(seconds, label, first, then):
@@ -408,7 +408,7 @@ async def test_E11_two_who_would_wait_for_each_other_are_told_at_once(locks, aut
     assert order[1:] == ["A"]
 
 
-async def test_E11_who_waits_for_whom_is_shown(locks, autojump_clock):
+async def test_who_waits_for_whom_is_shown(locks, autojump_clock):
     async with trio.open_nursery() as nursery:
         await in_line(
             nursery,

@@ -45,7 +45,7 @@ NAMES = st.one_of(
         ("service:db", "service:db2", False),
     ],
 )
-def test_E2_a_directory_excludes_what_lies_below_it_and_any_other_name_itself(one, other, exclude):
+def test_a_directory_excludes_what_lies_below_it_and_any_other_name_itself(one, other, exclude):
     for first, second in ((one, other), (other, one)):
         assert conflicts(Claim(first), Claim(second)) is exclude
         assert conflicts(Claim(first, shared=True), Claim(second)) is exclude

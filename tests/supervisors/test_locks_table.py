@@ -170,13 +170,13 @@ def test_one_who_waits_for_several_reserves_those_that_are_free():
     assert table.leave(both) == [b]
 
 
-def test_E11_who_holds_what_others_wait_for_goes_before_them():
+def test_who_holds_what_others_wait_for_goes_before_them():
     table = LockTable()
     a, both, more = Request((Claim("a"),), "T"), Request((Claim("a"), Claim("b")), "U"), Request((Claim("b"),), "T")
     assert [ask(table, request) for request in (a, both, more)] == ["granted", "waits", "granted"]
 
 
-def test_E11_but_not_before_those_who_do_not_wait_for_it():
+def test_but_not_before_those_who_do_not_wait_for_it():
     table = LockTable()
     b, a = Request((Claim("b"),), "B"), Request((Claim("a"),), "T")
     first, both, more = Request((Claim("b"),), "F"), Request((Claim("a"), Claim("b")), "U"), Request((Claim("b"),), "T")
@@ -187,13 +187,13 @@ def test_E11_but_not_before_those_who_do_not_wait_for_it():
     assert table.leave(a) == [both]
 
 
-def test_E11_a_reader_who_reads_again_does_not_wait_for_a_writer_who_waits_for_it():
+def test_a_reader_who_reads_again_does_not_wait_for_a_writer_who_waits_for_it():
     table = LockTable()
     reader, writer, again = (Request((Claim("x", s),), who) for who, s in (("T", True), ("W", False), ("T", True)))
     assert [ask(table, request) for request in (reader, writer, again)] == ["granted", "waits", "granted"]
 
 
-def test_E11_a_ring_is_told_from_its_last_to_its_first():
+def test_a_ring_is_told_from_its_last_to_its_first():
     table = LockTable()
     held = [Request((Claim(name),), name) for name in "abc"]
     wants = [Request((Claim(name),), owner) for owner, name in ("ab", "bc", "ca")]

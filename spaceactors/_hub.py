@@ -301,6 +301,8 @@ class Hub:
         """Start the tasks of a live space."""
         if self.nursery is None:
             return
+        if self.load is not None:
+            self.load.space_begins()
         # In a lane there is one turn at a time, so one worker is enough.
         for number in range(1 if space.lane is not None else space.options.concurrency):
             worker = Worker(space, leads=number == 0)

@@ -30,6 +30,7 @@ from spaceactors._load import (
 from spaceactors._options import LoadPart
 from spaceactors._probe import LoadReading, ProcessProbe
 from supervisors import Priority
+from supervisors._line import TokenLine
 
 if TYPE_CHECKING:
     from spaceactors._handle import SpaceHandle
@@ -37,9 +38,16 @@ if TYPE_CHECKING:
     from spaceactors._load import Load, LoadOptions
     from spaceactors._message import Message
     from spaceactors._probe import LoadProbe
+    from supervisors._line import Line
 
 # The name of the limit that a runtime keeps for its turns.
 _TURNS = "turns"
+
+
+def _free(line: Line) -> int:
+    """Return how many tokens nobody holds."""
+    held = line.held if isinstance(line, TokenLine) else line.statistics().held
+    return max(line.limit.tokens - held, 0)
 
 
 @final
@@ -52,6 +60,7 @@ class LoadManager:
 
     __slots__ = (
         "_began",
+        "_beginning",
         "_hub",
         "_limits",
         "_measured",
@@ -75,6 +84,8 @@ class LoadManager:
         # The last look, and the load of what was measured then: the line of those who wait is looked at anew each time.
         self._sample = LoadSample(hub.clock.now)
         self._measured = 0.0
+        # How many spaces have become live whose workers have not run yet.
+        self._beginning = 0
         # The longest line of those who wait that was seen since the last look.
         self._peak = 0
         # Whether load is shed, since when, and how many messages were refused by then.
@@ -148,6 +159,14 @@ class LoadManager:
         )
         raise Overloaded(msg, space=handle, message=message, retry_after=after)
 
+    def space_begins(self) -> None:
+        """Take note of a space that has become live, and whose worker will run, and want a turn, in a moment."""
+        self._beginning += 1
+
+    def space_began(self) -> None:
+        """Take note that its worker runs: from here on it is in line, or has its turn."""
+        self._beginning -= 1
+
     @enable_ki_protection
     async def run(self) -> None:
         """Look at clock, processor and memory, time and again."""
@@ -198,9 +217,17 @@ class LoadManager:
         return self._measured if most is None else max(self._measured, waiting / most)
 
     def _waiting(self) -> int:
-        """Return how many spaces wait for a turn, or for a place to be live."""
-        line, places = self._hub.limits._lines.get(_TURNS), self._hub.places
-        return (0 if line is None else len(line.waiting)) + len(places._held_back) + len(places._line)
+        """Return how many spaces wait for a turn, or for a place to be live.
+
+        Those that have just come in will be in line in a moment, but for as many as there are turns left.
+        """
+        places, line = self._hub.places, self._hub.limits._lines.get(_TURNS)
+        held_up, coming = len(places._held_back) + len(places._line), self._beginning
+        if places.taken < self._hub.config.max_live_spaces:
+            coming, held_up = coming + held_up, 0  # the store is bringing them
+        if line is None:
+            return held_up
+        return held_up + len(line.waiting) + (max(coming - _free(line), 0) if coming else 0)
 
     def _tokens(self) -> int | None:
         line = self._hub.limits._lines.get(_TURNS)

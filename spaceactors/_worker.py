@@ -157,6 +157,8 @@ class Worker:
         """Work until the activation is over."""
         self.task = current_task()
         here.set(self)
+        if self.leads and self.space.runtime.load is not None:
+            self.space.runtime.load.space_began()
         try:
             await (self._lead() if self.leads else self._follow())
         except trio.Cancelled:

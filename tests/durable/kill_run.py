@@ -24,7 +24,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -149,32 +149,11 @@ def let_outlive(site: Site, tally: Tally, chance: random.Random, server: Any) ->
     pid = start(partial(one_life, site, None, 0), site.directory / "log.txt")
     tally.lives += 1
     time.sleep(chance.uniform(0.0, LONGEST))
-    crash(server)
+    server.kill()
     server.start()
     tally.outages += 1
     code = wait_ended(pid, chance.uniform(0.0, 2 * LONGEST))
     return ended(site, tally, kill(pid) if code is None else code, None)
-
-
-def crash(server: Any) -> None:
-    """Kill a server with all its processes: it cannot be started again while one of them still has its memory."""
-    listed = Path(f"/proc/{server.pid}/task/{server.pid}/children")
-    children = [int(pid) for pid in listed.read_text().split()] if listed.exists() else []
-    server.kill()
-    for pid in children:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    until = time.monotonic() + 5
-    while any(map(is_running, children)) and time.monotonic() < until:
-        time.sleep(0.005)
-
-
-def is_running(pid: int) -> bool:
-    """Tell whether there is such a process that has not ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def ended(site: Site, tally: Tally, code: int, point: str | None) -> bool:

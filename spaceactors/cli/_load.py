@@ -58,7 +58,8 @@ def load_settings(path: str | None, **given: float | None) -> Settings:
         settings = Settings(RuntimeConfig()) if path is None else Settings.from_toml(path)
     except ConfigError as error:
         raise UnusableArgument(f"--config {error}") from error
-    return evolve(settings, config=evolve(settings.config, **{k: v for k, v in given.items() if v is not None}))
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return evolve(settings, config=evolve(settings.config, **chosen))
 
 
 def _module_and_name(target: str, example: str) -> tuple[ModuleType, str]:

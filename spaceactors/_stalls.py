@@ -150,7 +150,7 @@ class Stalls:
     """Looks at the open turns of a runtime."""
 
     __slots__ = (
-        *("_alarm", "_alarm_at", "_awake", "_looked_at", "_next", "_pause", "_runtime", "_todo"),
+        *("_alarm", "_alarm_at", "_awake", "_fresh", "_looked_at", "_next", "_pause", "_runtime", "_todo"),
         *("count", "token_waits"),
     )
 
@@ -166,6 +166,8 @@ class Stalls:
         self._looked_at = -inf
         self._todo: Iterator[Worker] = iter(())
         self._next = inf
+        # Whether anybody was noted since that one began: then the next one is due soon.
+        self._fresh = False
         # How many stalls there were.
         self.count = 0
         # Who waits for tokens, in the order in which they came.
@@ -176,10 +178,14 @@ class Stalls:
     def note(self, worker: Worker) -> None:
         """Look after a worker that begins to work, until it rests."""
         worker.noted = True
-        after = worker.space.options.stalled_after
-        if after < inf:
+        space = worker.space
+        if space.options.stalled_after < inf:
             self._awake[worker] = None
-            self._look_by(self._runtime.clock.now + pause(after))
+            self._fresh = True
+            # Nearly always a look is due soon anyway: a new space pays no more than this.
+            soon = space.clock.now + self._pause
+            if soon < self._alarm_at:
+                self._look_by(soon)
 
     def leave(self, worker: Worker) -> None:
         """Forget a worker whose space leaves memory."""
@@ -229,7 +235,7 @@ class Stalls:
         self._alarm, self._alarm_at = None, inf
         batch = list(islice(self._todo, _AT_ONCE))
         if not batch:
-            self._looked_at, self._next = now, inf
+            self._looked_at, self._next, self._fresh = now, inf, False
             self._todo = iter(list(self._awake))
             batch = list(islice(self._todo, _AT_ONCE))
         held_up = {wait.worker for wait in self.token_waits}
@@ -237,7 +243,10 @@ class Stalls:
             self._look_at(worker, now, held_up)
         if len(batch) == _AT_ONCE:
             self._set(now + SHORTEST)
-        elif self._next < inf:
+            return
+        if self._fresh:
+            self._next = min(self._next, now + self._pause)
+        if self._next < inf:
             self._look_by(self._next)
 
     def _look_at(self, worker: Worker, now: float, held_up: Collection[Worker | None]) -> None:

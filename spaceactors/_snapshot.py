@@ -141,7 +141,8 @@ def tree_of(hub: Hub, status: str) -> Tree:
     """Return a runtime as a tree: what runs in it, and below its spaces their background work."""
     spaces = tuple(_branch_of(space) for space in hub.live.values())
     parts = (Tree("store", type(hub.store).__name__, status), Tree("spaces", "pool", status, children=spaces))
-    return Tree("runtime", "runtime", status, children=(*parts, Tree("keeper", "worker", status)))
+    load = () if hub.load is None else (Tree("load", "worker", status),)
+    return Tree("runtime", "runtime", status, children=(*parts, Tree("keeper", "worker", status), *load))
 
 
 def _branch_of(space: Space) -> Tree:

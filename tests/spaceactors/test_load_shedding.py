@@ -372,9 +372,10 @@ async def test_more_or_fewer_turns_are_recommended_than_there_are(machine):
         assert runtime.load.recommended_concurrency() == 1
 
 
-async def test_watching_the_load_ends_with_the_runtime(machine):
+async def test_watching_the_load_is_a_part_of_the_tree_and_ends_with_the_runtime(machine):
     async with open_runtime(Clerk, config=config(machine)) as runtime:
         await look(machine)
+        assert [one.name for one in runtime.tree().children] == ["store", "spaces", "keeper", "load"]
         await runtime.drain()
         looks = machine.looks
     await trio.sleep(100)

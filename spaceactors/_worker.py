@@ -81,8 +81,7 @@ class Worker:
         self.began = 0.0
         # What the running turn has done so far; None: nothing that must be kept.
         self._record: TurnRecord | None = None
-        # Whether its turns are looked after, in case they stall.
-        self.noted = False
+        self.noted = False  # whether its turns are looked after, in case they stall
         # The waits of the running turn.
         self.waits: list[Wait] = []
         # The scope of the running turns, made with the first and renewed after it was cancelled.
@@ -283,8 +282,6 @@ class Worker:
                     door.place_freed(space)
                 if message.extra is not None:
                     await self._turn(message)
-                    if not self.noted:
-                        space.runtime.stalls.note(self)
                     continue
                 self.message = message
                 began = clock.now
@@ -339,8 +336,6 @@ class Worker:
         if space.lane is not None:
             space.lane.begin(self)
         try:
-            if not self.noted:
-                space.runtime.stalls.note(self)
             if space.mailbox:
                 message = space.mailbox.popleft()
                 door.place_freed(space)
@@ -357,6 +352,8 @@ class Worker:
         if extra is not None and not life.still_wanted(space, message):
             return
         self.message = message
+        if not self.noted:
+            space.runtime.stalls.note(self)
         if extra is not None and extra.landing is not None and not await landing.began(space, message, extra):
             self.close()
             return
@@ -385,8 +382,7 @@ class Worker:
             return await handler.function(self.space.actor, *message.args, **message.kwargs)
         async with AsyncExitStack() as held:
             if handler.limit:
-                limits = self.space.runtime.limits
-                hold = limits.hold(*handler.limit, priority=message.priority, fair_key=self.space.name)
+                hold = self.space.runtime.limits.hold(*handler.limit, priority=message.priority, fair_key=self.space.name)
                 with self.space.runtime.stalls.waiting(self.space, self, handler.limit):
                     await held.enter_async_context(hold)
             if handler.timeout is not None and self.scope is not None:

@@ -20,6 +20,7 @@ from spaceactors import _landing as landing
 from spaceactors import _life as life
 from spaceactors import _outcomes as outcomes
 from spaceactors import _verdict as verdict
+from spaceactors._acting import hold
 from spaceactors._decide import Step
 from spaceactors._errors import StoreError
 from spaceactors._options import WhenAbandoned, WhenInterrupted
@@ -382,9 +383,7 @@ class Worker:
             return await handler.function(self.space.actor, *message.args, **message.kwargs)
         async with AsyncExitStack() as held:
             if handler.limit:
-                hold = self.space.runtime.limits.hold(*handler.limit, priority=message.priority, fair_key=self.space.name)
-                with self.space.runtime.stalls.waiting(self.space, self, handler.limit):
-                    await held.enter_async_context(hold)
+                await held.enter_async_context(hold(self.space, handler.limit, message.priority))
             if handler.timeout is not None and self.scope is not None:
                 self.scope.deadline = trio.current_time() + handler.timeout
             if handler.streams:

@@ -233,6 +233,26 @@ async def test_a_burst_is_cut_off_at_once_and_not_at_the_next_look(machine):
         assert machine.looks == 0
 
 
+async def test_a_line_that_was_long_since_the_last_look_keeps_low_ones_out_until_the_next(machine):
+    """It is longer and shorter all the time: a moment without a line is no end of the storm."""
+    bounds = RuntimeConfig(
+        max_live_spaces=1, max_turns=1, max_waiting_turns=2, load=LoadOptions(probe=machine, interval=10.0)
+    )
+    async with opened(Clerk, config=bounds) as runtime, trio.open_nursery() as nursery:
+        await trio.sleep(5)
+        for name in "abc":
+            nursery.start_soon(runtime.space(name).ask, Clerk.work, 1.0)
+            await settled()
+        assert isinstance(await asking(runtime, "d"), Overloaded)
+        await trio.sleep(4)  # nobody waits any more
+        assert runtime.load.load.value == 0
+        assert isinstance(await asking(runtime, "d"), Overloaded)
+        await trio.sleep(2)  # the look at 10 s knows of the line that there was
+        assert isinstance(await asking(runtime, "d"), Overloaded)
+        await trio.sleep(10)
+        assert await asking(runtime, "d") == 1
+
+
 async def test_retry_after_is_when_those_who_wait_now_are_likely_to_be_done(machine):
     bounds = RuntimeConfig(max_live_spaces=2, max_turns=2, max_waiting_turns=8, load=LoadOptions(probe=machine))
     async with opened(Clerk, config=bounds) as runtime, trio.open_nursery() as nursery:

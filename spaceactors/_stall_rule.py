@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 from math import inf
+from operator import is_
 from typing import TYPE_CHECKING, final
 
 from attrs import frozen
@@ -50,9 +51,10 @@ class Turn:
     scope: object
     # The try: the count of attempts, when it began, the incarnation.
     numbers: tuple[float, ...]
-    # The state as the turn has it, and how much it has done.
-    state: object
-    done: tuple[float, ...]
+    # How much it has done.
+    done: tuple[int, ...]
+    # What it has put in the place of something else: the state, the amounts of its counters.
+    values: tuple[object, ...]
 
     def same_as(self, other: Turn | None) -> bool:
         """Tell whether it is the same try, and nothing was done in between.
@@ -63,9 +65,10 @@ class Turn:
             other is not None
             and self.message is other.message
             and self.scope is other.scope
-            and self.state is other.state
             and self.numbers == other.numbers
             and self.done == other.done
+            and len(self.values) == len(other.values)
+            and all(map(is_, self.values, other.values))
         )
 
 

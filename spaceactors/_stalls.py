@@ -39,17 +39,19 @@ _WORKER = frozenset({"contextlib", "spaceactors", "trio"})
 def turn_of(worker: Worker) -> Turn:
     """Return what there is to see of an open turn."""
     space, message, record = worker.space, worker.message, worker.maybe_record
-    done: list[float] = []
+    done: list[int] = []
+    values: list[object] = [space.working]
     if record is not None:
         sized = (record.entries, record.outbox, record.emitted, record.timers)
         done += (record.begun, *map(len, sized))
-        done += (sum(record.asked.values()), sum(record.named.values()), sum(record.counts.values()))
+        done += (sum(record.asked.values()), sum(record.named.values()))
+        values += record.counts.values()
     if message is not None and message.extra is not None:
         reader = message.extra.reader
         done += (len(message.extra.journal), 0 if reader is None else reader.handed)
     done += (reader.read for reader in _read_by(worker))
     numbers = (0 if message is None else message.attempts, worker.began, space.incarnation)
-    return Turn(message, worker.scope, numbers, space.working, tuple(done))
+    return Turn(message, worker.scope, numbers, tuple(done), tuple(values))
 
 
 def _read_by(worker: Worker) -> Iterator[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import weakref
+from decimal import Decimal
 from functools import partial
 
 import pytest
@@ -340,6 +341,11 @@ async def add_up(desk, number):
     desk.count("done", 1)
 
 
+async def add_up_oddly(desk, number):
+    desk.count("whole", 1.5)
+    desk.count("odd", Decimal(number))  # cannot be added to the other
+
+
 async def send(desk, number):
     await desk.space("other").send(Desk.do, nothing)
 
@@ -379,7 +385,9 @@ async def count_slowly(desk):
 
 
 @pytest.mark.parametrize(
-    "progress", [assign, append, emit, emit_now, add_up, send, ask, schedule, step, hold], ids=lambda one: one.__name__
+    "progress",
+    [assign, append, emit, emit_now, add_up, add_up_oddly, send, ask, schedule, step, hold],
+    ids=lambda one: one.__name__,
 )
 async def test_O4_a_turn_that_does_something_is_not_stalled(progress):
     async with open_office() as office:
@@ -747,7 +755,7 @@ async def test_O4_a_drain_does_not_wait_for_looks():
 
 
 def turn(done=0):
-    return Turn(None, None, (0.0,), None, (done,))
+    return Turn(None, None, (0.0,), (done,), (None,))
 
 
 @given(

@@ -182,7 +182,7 @@ class Limits:
             msg = "name the limits to hold, such as hold('llm')"
             raise ValueError(msg)
         for name in names:
-            if not isinstance(name, str) or name not in self._rates:
+            if name.__class__ is not str or name not in self._rates:
                 self._line(name)
         ordered = sorted(set(names))
         lines = tuple(self._lines[name] for name in ordered if name not in self._rates)

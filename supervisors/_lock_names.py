@@ -20,8 +20,6 @@ FILE, DIRECTORY = "file:", "dir:"
 
 # The marks: something below is wanted; this one thing is wanted; this and all below is wanted. Each shared, or alone.
 SHARED_BELOW, BELOW, SHARED_ONE, ONE, SHARED_TREE, TREE = MARKS = (1, 2, 4, 8, 16, 32)
-# Of these no two go together.
-SOLE = ONE | TREE
 # What each mark excludes. A file has nothing below it, so `ONE` and `BELOW` do not meet.
 _EXCLUDED = {
     SHARED_BELOW: TREE,

@@ -18,7 +18,7 @@ from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, final
 
-from supervisors._lock_names import EXCLUDED, MARKS, SOLE, marks_of
+from supervisors._lock_names import EXCLUDED, MARKS, marks_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -279,7 +279,7 @@ class LockTable:
         while todo:
             waiter = todo.pop()
             for other in self._unseen(waiter, seen):
-                if other.owner is owner:
+                if other.owner == owner:
                     return (*_way(waiter, came_from), other)
                 # Who holds something keeps it for as long as it waits itself.
                 following = self._waits.get(other.owner) if other.held else other
@@ -313,8 +313,6 @@ def _hopeful(place: _Place, mark: int) -> Iterator[Request]:
         if place.keeps_out(request, mark):
             return
         yield request
-        if mark & SOLE:
-            return
 
 
 @final

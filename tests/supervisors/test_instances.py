@@ -139,9 +139,14 @@ async def test_an_instance_is_closed_after_idling_and_not_while_it_is_in_use(aut
         await trio.sleep(9)
         assert pool.statistics().idle == 1
         await trio.sleep(2)
-        assert maker.alive == pool.statistics().open == pool.statistics().idle == 0
+        assert maker.alive == pool.statistics().open == pool.statistics().idle == len(pool._idle) == 0
         assert await use(pool)
         assert maker.made == 3
+
+
+async def test_an_instance_that_may_not_idle_is_used_once(autojump_clock):
+    async with InstancePool(Maker(), 1, idle_timeout=0) as pool:
+        assert [(await use(pool, seconds=0)).number for _ in range(3)] == [1, 2, 3]
 
 
 async def test_who_waits_is_served_by_priority_and_then_in_order(autojump_clock):
@@ -214,6 +219,7 @@ async def test_a_factory_that_gives_no_context_manager_tells_who_asked():
         (KeyError, Crash(), True),
         (lambda error: "no" in str(error), Crash("no"), False),
         (lambda error: "no" in str(error), Crash("yes"), True),
+        (lambda error: isinstance(error, Crash), ExceptionGroup("g", [KeyError(), Crash()]), False),
         (Crash, ExceptionGroup("g", [KeyError(), ExceptionGroup("h", [Crash()])]), False),
         ((), Crash(), True),
     ],
@@ -317,6 +323,28 @@ async def test_a_place_is_free_only_when_the_instance_before_is_closed(autojump_
     assert maker.most == 1
 
 
+async def test_who_waits_for_a_closing_takes_what_comes_free_before(autojump_clock):
+    maker = Maker(close_seconds=3)
+    async with InstancePool(maker, 2, broken=Crash) as pool, trio.open_nursery() as nursery:
+        nursery.start_soon(use, pool)
+        await wait_all_tasks_blocked()
+        with pytest.raises(Crash):
+            async with pool.use():
+                raise Crash
+        assert (await use(pool, seconds=0)).number == 1
+        assert trio.current_time() == pytest.approx(1.0)
+
+
+async def test_one_that_dies_in_use_and_is_broken_is_replaced_once(autojump_clock):
+    async with InstancePool(Maker(), 1, broken=KeyError) as pool:
+        with pytest.raises(KeyError):
+            async with pool.use() as client:
+                client.dies.set()
+                await trio.sleep(1)
+                raise KeyError
+        assert pool.statistics().replaced == 1
+
+
 async def test_a_closing_that_hangs_is_cancelled_and_its_place_free(autojump_clock):
     maker = Maker(close_seconds=inf)
     async with InstancePool(maker, 1, broken=Crash, close_timeout=2) as pool:
@@ -380,7 +408,45 @@ async def test_what_concerns_the_whole_program_comes_out_bare(autojump_clock):
     assert maker.alive == 0
 
 
+async def test_what_concerns_the_whole_program_ends_the_block_at_once(autojump_clock):
+    @asynccontextmanager
+    async def factory():
+        yield Client(1)
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        async with InstancePool(factory, 1, idle_timeout=1) as pool:
+            await use(pool)
+            await trio.sleep_forever()
+    assert trio.current_time() == pytest.approx(2.0)
+
+
 # ---- being cancelled
+
+
+async def test_an_error_comes_out_bare_also_under_a_cancellation(autojump_clock):
+    with trio.CancelScope() as scope, pytest.raises(KeyError):
+        async with InstancePool(Maker(close_seconds=1), 1) as pool:
+            await use(pool)
+            scope.cancel()
+            raise KeyError
+
+
+async def test_an_opening_that_ignores_its_cancellation_keeps_its_place_for_a_second(autojump_clock):
+    opened = []
+
+    @asynccontextmanager
+    async def factory():
+        opened.append(trio.current_time())
+        with trio.CancelScope(shield=True):
+            await trio.sleep(20 if len(opened) == 1 else 0)
+        yield Client(len(opened))
+
+    async with InstancePool(factory, 1) as pool:
+        with trio.move_on_after(1):
+            await use(pool)
+        await use(pool)
+        assert opened == [0.0, pytest.approx(2.0)]
 
 
 async def test_who_is_cancelled_while_its_instance_opens_leaves_none_behind(autojump_clock):
@@ -464,6 +530,40 @@ async def test_drain_gives_up_what_is_being_opened_and_idle_ones_at_once(autojum
         await trio.sleep(1)
         await pool.drain()
         assert trio.current_time() == pytest.approx(2.0)
+        assert maker.alive == 0
+
+
+async def test_drain_waits_for_a_use_whose_instance_died(autojump_clock):
+    async with InstancePool(Maker(), 1) as pool, trio.open_nursery() as nursery:
+
+        async def outlives():
+            async with pool.use() as client:
+                client.dies.set()
+                await trio.sleep(5)
+
+        nursery.start_soon(outlives)
+        await trio.sleep(1)
+        await pool.drain()
+        assert trio.current_time() == pytest.approx(5.0)
+
+
+async def test_drain_ends_who_waits_for_a_check(autojump_clock):
+    async def healthy(client):
+        await trio.sleep(5)
+        return True
+
+    maker = Maker()
+    async with InstancePool(maker, 1, healthy=healthy) as pool, trio.open_nursery() as nursery:
+        await use(pool)
+
+        async def refused():
+            with pytest.raises(SupervisorClosed):
+                await use(pool)
+
+        nursery.start_soon(refused)
+        await trio.sleep(1)
+        await pool.drain()
+        assert trio.current_time() == pytest.approx(6.0)
         assert maker.alive == 0
 
 

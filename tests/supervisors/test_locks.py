@@ -240,6 +240,30 @@ async def test_an_error_of_a_block_that_lost_its_lock_stands(locks, autojump_clo
                 raise ZeroDivisionError
 
 
+async def test_an_error_stands_also_when_others_have_the_lock_by_then(autojump_clock):
+    locks, order = Locks(grace=0), []
+
+    async def fails():
+        with pytest.raises(ZeroDivisionError):
+            async with locks.hold("x", ttl=1):
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(3)
+                raise ZeroDivisionError
+
+    async with trio.open_nursery() as nursery:
+        await in_line(nursery, fails, partial(hold, locks, order, "b", "x"))
+    assert order == ["b"]
+
+
+async def test_a_lease_cannot_be_extended_after_its_block(locks):
+    async with locks.hold("x", ttl=9) as lease:
+        pass
+    with pytest.raises(LeaseExpired, match="had ended"):
+        await lease.extend(10)
+    assert lease.seconds_left == 0
+    assert empty(locks)
+
+
 async def test_an_outer_cancellation_wins_over_the_end_of_the_lease(locks, autojump_clock):
     with trio.move_on_after(1) as scope:
         async with locks.hold("x", ttl=1):

@@ -203,6 +203,29 @@ def test_a_ring_is_told_from_its_last_to_its_first():
     assert list(table.waiting) == wants[:2]
 
 
+def test_a_ring_is_found_behind_one_who_was_passed_earlier_in_the_same_line():
+    table = LockTable()
+    held = [Request((Claim(name),), owner) for name, owner in ("xH", "zZ", "pB", "qA")]
+    first, between, last = (
+        Request(tuple(map(Claim, names)), owner) for names, owner in (("x", "A"), ("xz", "C"), ("x", "B"))
+    )
+    assert [ask(table, one) for one in (*held, first, between, last)] == ["granted"] * 4 + ["waits"] * 3
+    both = Request((Claim("p"), Claim("q")), "Z")
+    assert not table.ask(both)
+    assert [request.owner for request in table.enter(both)] == ["Z", "B", "C", "Z"]
+
+
+def test_who_was_let_in_before_others_is_before_those_who_come_later_too():
+    table = LockTable()
+    held = [Request((Claim(name),), owner) for name, owner in ("bB", "aT", "cX")]
+    both, more = Request((Claim("a"), Claim("b")), "U"), Request((Claim("b"), Claim("c")), "T")
+    late = Request((Claim("c"),), "S")
+    assert [ask(table, one) for one in (*held, both, more, late)] == ["granted"] * 3 + ["waits"] * 3
+    assert table.in_line() == [more, both, late]
+    assert table.leave(held[2]) == []
+    assert table.leave(held[0]) == [more]
+
+
 def test_ends_come_in_order_and_what_was_extended_or_given_back_does_not():
     table, ends = LockTable(), Ends()
     leases = [Request((Claim(str(n)),), n) for n in range(4)]

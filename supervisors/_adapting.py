@@ -10,7 +10,7 @@ from typing import Protocol, final
 
 from attrs import evolve, field, frozen
 
-from supervisors._adapting_checks import is_above_one, is_growth, is_share, is_shrink, is_target, is_windows
+from supervisors._adapting_checks import is_above_one, is_growth, is_part, is_share, is_shrink, is_target, is_windows
 
 # Shorter calls than a microsecond are as long: ratios of times need something to divide by.
 SHORTEST = 1e-6
@@ -30,14 +30,14 @@ class AdaptiveSample:
     """What the calls of one window tell; all of them began after the last change of the size.
 
     `seconds` is how long a typical one took (the geometric mean, so that one call that hung does not outweigh the rest;
-    None if none is known), of `calls` that tell something `failed` failed, `in_use` tokens were held on average when
-    one began, of `size` that there were.
+    None if none is known), of `calls` that tell something `failed` failed, `in_use` tokens were held at most, of `size`
+    that there were.
     """
 
     seconds: float | None
     calls: int
     failed: int
-    in_use: float
+    in_use: int
     size: int
     # By which factor `seconds` may be off by chance (one standard error).
     doubt: float = 1.0
@@ -50,7 +50,7 @@ class AdaptiveSample:
     @property
     def used(self) -> float:
         """The tokens that were really in use: what shrinks has to shrink from there."""
-        return min(float(self.size), max(1.0, self.in_use))
+        return float(min(self.size, max(1, self.in_use)))
 
 
 @final
@@ -75,6 +75,7 @@ class Window:
     logs: float = 0.0
     squares: float = 0.0
     timed: int = 0
+    # At most, when a call of the cohort began.
     in_use: int = 0
 
     @property
@@ -84,7 +85,7 @@ class Window:
 
     def joined(self, in_use: int) -> Window:
         """Return it with a call that begins; so many are in use then."""
-        return evolve(self, begun=self.begun + 1, in_use=self.in_use + in_use)
+        return evolve(self, begun=self.begun + 1, in_use=max(self.in_use, in_use))
 
     def succeeded(self, seconds: float) -> Window:
         """Return it with a call of the cohort that returned."""
@@ -118,13 +119,12 @@ class Window:
 
     def sample(self, size: int) -> AdaptiveSample:
         """Return what it tells."""
-        in_use = self.in_use / max(1, self.begun)
         if not self.timed:
-            return AdaptiveSample(None, self.calls, self.failed, in_use, size)
+            return AdaptiveSample(None, self.calls, self.failed, self.in_use, size)
         mean = self.logs / self.timed
         variance = max(0.0, self.squares / self.timed - mean * mean)
         doubt = math.exp(math.sqrt(variance / self.timed))
-        return AdaptiveSample(math.exp(mean), self.calls, self.failed, in_use, size, doubt)
+        return AdaptiveSample(math.exp(mean), self.calls, self.failed, self.in_use, size, doubt)
 
 
 @final
@@ -233,7 +233,7 @@ class Gradient:
             and so on, up to the square root of the size.
         decrease: what the tokens are multiplied by after a window with too many failures.
         failures: the share of failed calls, from 0 to 1, above which a window tells of overload.
-        smoothing: how much of a decrease is done at once, from 0 to 1.
+        smoothing: how much of a decrease is done at once: all of it is 1.
         memory: windows after which the usual latency has followed a lasting change, apart from trials.
         trial_every: windows between two planned trials.
     """
@@ -242,7 +242,7 @@ class Gradient:
     growth: float = field(default=0.5, validator=is_growth)
     decrease: float = field(default=0.8, validator=is_shrink)
     failures: float = field(default=0.1, validator=is_share)
-    smoothing: float = field(default=1.0, validator=is_share)
+    smoothing: float = field(default=1.0, validator=is_part)
     memory: int = field(default=100, validator=is_windows)
     trial_every: int = field(default=50, validator=is_windows)
 
@@ -256,18 +256,18 @@ class Gradient:
             return self._after_trial(state, state.trial, sample, sample.seconds)
         if state.usual is None:
             return self._try_less(evolve(state, usual=sample.seconds), sample, sample.seconds, planned=True)
-        return self._compare(self._remember(state, state.usual, sample, sample.seconds), sample, sample.seconds)
+        usual = self._followed(state, state.usual, sample, sample.seconds)
+        return self._compare(evolve(state, usual=usual, windows=state.windows + 1), usual, sample, sample.seconds)
 
-    def _remember(self, state: AdaptiveState, usual: float, sample: AdaptiveSample, seconds: float) -> AdaptiveState:
+    def _followed(self, state: AdaptiveState, usual: float, sample: AdaptiveSample, seconds: float) -> float:
         """Let the usual latency follow slowly, but quickly down, and at the floor, where there is no queue of ours."""
         weight = 1 / self.memory
         if sample.size <= state.floor or seconds * self.tolerance * sample.doubt**2 < usual:
             weight = QUICKLY
-        return evolve(state, usual=usual + weight * (seconds - usual), windows=state.windows + 1)
+        return usual + weight * (seconds - usual)
 
-    def _compare(self, state: AdaptiveState, sample: AdaptiveSample, seconds: float) -> AdaptiveState:
-        assert state.usual is not None  # noqa: S101  # for the type checkers
-        gradient = self.tolerance * sample.doubt * state.usual / seconds
+    def _compare(self, state: AdaptiveState, usual: float, sample: AdaptiveSample, seconds: float) -> AdaptiveState:
+        gradient = self.tolerance * sample.doubt * usual / seconds
         if gradient < 1.0:
             return self._less(state, sample, seconds, max(0.5, gradient))
         if not sample.limiting:
@@ -299,10 +299,11 @@ class Gradient:
         if seconds > trial.seconds * 0.75:
             chance = self.tolerance * sample.doubt**2 if trial.planned else 1.0
             return evolve(state.sized(trial.back), usual=_corrected(usual, seconds, chance))
-        state = evolve(state, usual=min(usual, seconds), ramping=False)
+        usual = min(usual, seconds)
+        state = evolve(state, usual=usual, ramping=False)
         if trial.planned:
             return self._try_less(state, sample, seconds, planned=True)
-        return self._compare(state, sample, seconds)
+        return self._compare(state, usual, sample, seconds)
 
 
 def _corrected(usual: float, seconds: float, chance: float) -> float:

@@ -42,6 +42,12 @@ def is_share(_rule: object, attribute: Attribute[Any], value: object) -> None:
         _refuse(attribute, value, "from 0 to 1, such as 0.1")
 
 
+def is_part(_rule: object, attribute: Attribute[Any], value: object) -> None:
+    """Above zero, up to one."""
+    if not 0 < _number(attribute, value) <= 1:
+        _refuse(attribute, value, "more than 0 and up to 1, such as 0.5")
+
+
 def is_above_one(_rule: object, attribute: Attribute[Any], value: object) -> None:
     """Above one."""
     if _number(attribute, value) <= 1:

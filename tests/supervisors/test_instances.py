@@ -430,6 +430,7 @@ async def test_an_error_comes_out_bare_also_under_a_cancellation(autojump_clock)
             await use(pool)
             scope.cancel()
             raise KeyError
+    assert not scope.cancelled_caught
 
 
 async def test_an_opening_that_ignores_its_cancellation_keeps_its_place_for_a_second(autojump_clock):

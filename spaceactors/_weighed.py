@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
@@ -40,12 +41,9 @@ class Weighed(deque["Message"]):
         """Return the bytes of a message, measured once."""
         extra = message.rare()
         if not extra.size:
-            try:
+            # A tick in memory may have arguments that no store could write: nobody could be told, so it weighs nothing.
+            with suppress(TypeError):
                 extra.size = self._weigh(message)
-            except TypeError:
-                # A tick whose arguments no store could write, in a memory that takes everything: it must count the same
-                # when it goes as when it came.
-                extra.size = 1
         return extra.size
 
     def append(self, message: Message, /) -> None:

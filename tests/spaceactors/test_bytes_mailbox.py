@@ -16,6 +16,7 @@ from spaceactors import (
     MessageSettled,
     Outcome,
     Overflow,
+    RestartLimit,
     SpaceOptions,
     SqliteStore,
     WhenBusy,
@@ -34,9 +35,25 @@ class Reader(Actor[tuple[str, ...]], kind="reader"):
     options = SpaceOptions(mailbox_capacity=50, max_mailbox_bytes=MOST)
 
     @handler
-    async def read(self, text: str, seconds: float = 0.0) -> None:
+    async def read(self, text: str) -> None:
+        self.state = (*self.state, text[:1])
+
+    @handler
+    async def slow(self, text: str, seconds: float) -> None:
         await trio.sleep(seconds)
         self.state = (*self.state, text[:1])
+
+    @handler
+    async def crash(self) -> None:
+        raise ValueError
+
+    @handler
+    async def tick(self, thing: object) -> None:
+        self.state = (*self.state, "t")
+
+    @handler
+    async def tick_with(self, seconds: float) -> None:
+        self.schedule("tick", Reader.tick, object(), after=seconds)
 
     @handler
     async def hold(self) -> None:
@@ -103,7 +120,7 @@ async def test_a_mailbox_full_of_bytes_lets_senders_wait_until_there_is_room(sto
     async with opened(Reader, store=store) as runtime, trio.open_nursery() as nursery:
         reader = await held(runtime)
         for letter in "abcd":
-            nursery.start_soon(reader.send, Reader.read, letter * 400, 10.0)
+            nursery.start_soon(reader.send, Reader.slow, letter * 400, 10.0)
             await settled()
         space = live(runtime)
         assert (len(space.mailbox), len(space.line)) == (2, 2)
@@ -157,6 +174,21 @@ async def test_send_nowait_is_refused_where_send_would_wait(store):
             reader.send_nowait(Reader.read, "b" * 800)
         await trio.sleep(101)
         reader.send_nowait(Reader.read, "b" * 800)
+
+
+async def test_the_bound_holds_after_a_quarantine_too(store):
+    class Fragile(Reader, kind="fragile"):
+        options = SpaceOptions(max_mailbox_bytes=MOST, overflow=Overflow.REFUSE, restart_limit=RestartLimit(0, 60.0))
+
+    async with opened(Fragile, store=store) as runtime:
+        reader = runtime.space("a")
+        await outcome_of(reader.ask, Fragile.crash)
+        await settled()
+        await reader.revive()
+        await reader.send(Fragile.hold)
+        await settled()
+        await reader.send(Fragile.read, "a" * 800)
+        assert isinstance(await outcome_of(reader.send, Fragile.read, "b" * 800), MailboxFull)
 
 
 async def test_as_many_of_the_oldest_are_dropped_as_make_room(store):
@@ -234,21 +266,38 @@ async def test_a_tick_that_is_larger_than_the_mailbox_comes_alone(store):
         assert check(space) == 0
 
 
+async def test_a_tick_that_cannot_be_measured_comes_all_the_same():
+    async with opened(Reader) as runtime:
+        reader = runtime.space("a")
+        await reader.ask(Reader.tick_with, 10)
+        await reader.send(Reader.hold)
+        await reader.send(Reader.read, "a")
+        await trio.sleep(50)
+        assert len(live(runtime).mailbox) == 2
+        check(live(runtime))
+        await trio.sleep(60)
+        assert await reader.state() == ("a", "t")
+        assert check(live(runtime)) == 0
+
+
 # ---- sends of turns
 
 
 async def test_what_turns_send_comes_in_over_the_bound_and_holds_the_sender_back(store):
     async with opened(Reader, store=store) as runtime:
         target, sender = await held(runtime, "b"), runtime.space("a")
-        await target.send(Reader.read, "x" * 600)
-        await sender.ask(Reader.tell, "b", "y", 600, 1)
+        await target.send(Reader.slow, "x" * 600, 100.0)
+        await sender.ask(Reader.tell, "b", "y", 600, 2)
         assert check(live(runtime, "b")) > MOST
         await sender.send(Reader.read, "z")
         await settled()
         assert await sender.state() == ()  # begins no turn before its target is within its bound
         await trio.sleep(101)
+        assert check(live(runtime, "b")) > MOST  # x runs, and those that wait are too many still
+        assert await sender.state() == ()
+        await trio.sleep(100)
         assert await sender.state() == ("z",)
-        assert await target.state() == ("x", "y")
+        assert await target.state() == ("x", "y", "y")
         assert check(live(runtime, "b")) == 0
 
 

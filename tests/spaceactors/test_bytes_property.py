@@ -95,18 +95,17 @@ def check(runtime):
         assert space.mailbox.bytes <= 2 * MOST + MOST  # what turns send, and one message in an empty mailbox
 
 
-async def act(runtime, nursery, number, act):
+async def act(runtime, spaces, nursery, number, act):
     match act:
         case ("wait", seconds):
             await trio.sleep(seconds)
         case ("pause" | "resume" | "stop" | "kill" | "delete" | "revive" as verb, name):
-            nursery.start_soon(getattr(runtime.space(name), verb))
+            nursery.start_soon(getattr(spaces[name], verb))
         case (how, name, call, length, what):
-            nursery.start_soon(make, runtime, how, name, (call, "x" * length, what), number)
+            nursery.start_soon(make, runtime, how, spaces[name], (call, "x" * length, what), number)
 
 
-async def make(runtime, how, name, call, number):
-    space = runtime.space(name)
+async def make(runtime, how, space, call, number):
     verb = getattr(next(iter(runtime.kinds.values())), call[0])
     with suppress(NotAccepted, NotHandled):
         match how:
@@ -127,9 +126,10 @@ async def make(runtime, how, name, call, number):
 
 async def run(cls, program, store):
     async with opened(cls, store=store) as runtime:
+        spaces = {name: runtime.space(name) for name in NAMES}  # which know their live spaces from call to call
         async with trio.open_nursery() as nursery:
             for number, one in enumerate(program):
-                await act(runtime, nursery, number, one)
+                await act(runtime, spaces, nursery, number, one)
                 check(runtime)
                 await settled()
                 check(runtime)

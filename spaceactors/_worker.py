@@ -22,6 +22,7 @@ from spaceactors import _outcomes as outcomes
 from spaceactors import _verdict as verdict
 from spaceactors._decide import Step
 from spaceactors._errors import StoreError
+from spaceactors._keeping import Keeping
 from spaceactors._options import WhenAbandoned, WhenInterrupted
 from spaceactors._settle import commit
 from spaceactors._space import HANDLED
@@ -51,6 +52,7 @@ class Worker:
         "began",
         "cut",
         "in_hook",
+        "keeping",
         "leads",
         "message",
         "returned",
@@ -86,6 +88,8 @@ class Worker:
         self.scope: trio.CancelScope | None = None
         # Why the scope was cancelled, if somebody did; None: its deadline.
         self.cut: Cut | None = None
+        # How its turns are settled where the store is durable; made with the first.
+        self.keeping: Keeping | None = None
 
     # ---- the turn, as the code inside sees it
 
@@ -229,6 +233,8 @@ class Worker:
         await wait_task_rescheduled(self._unpark)
 
     def _unpark(self, _: object) -> Abort:
+        if self.keeping is not None and self.keeping.under_way:
+            return self.keeping.not_now()
         if self.task in self.space.parked:
             self.space.parked.remove(self.task)
         return Abort.SUCCEEDED
@@ -275,7 +281,9 @@ class Worker:
                 if space.crowded:
                     door.place_freed(space)
                 if message.extra is not None:
-                    await self._turn(message)
+                    turn = self._turn(message)
+                    message = None  # type: ignore[assignment]  # it may sleep on there, as below
+                    await turn
                     continue
                 self.message = message
                 began = clock.now
@@ -352,18 +360,42 @@ class Worker:
         message.attempts += 1
         self.began = space.clock.now
         space.runtime.waiting_times.note(self.began - message.at)
+        handler = message.handler
         try:
-            reply = await self._call(message)
+            if handler.watched:
+                reply = await self._call(message)
+            else:
+                reply = await handler.function(space.actor, *message.args, **message.kwargs)
         except Exception as error:
             verdict.failed(self, message, error)
             return
-        await self._finish(message, reply)
+        self.returned = True
+        self._end_timeout()
+        if space.runtime.durable is None:
+            await self._finish(message, reply)
+            return
+        if self.keeping is None:
+            self.keeping = Keeping(self)
+        try:
+            if not self.keeping.begin(message, reply):
+                await self._finish(message, reply)
+                return
+            # It may sleep on for days when the turn is settled, and keeps nothing of it.
+            message = extra = handler = reply = None  # type: ignore[assignment]
+            await wait_task_rescheduled(self._unpark)
+        except Exception as error:
+            if self.message is not None:
+                await self._not_kept(self.message, error)
 
     async def _finish(self, message: Message, reply: object) -> None:
         """Commit a turn whose handler has returned: from here on nothing cancels it."""
         self.returned = True
         self._end_timeout()
-        if await self._commit(message, reply):
+        try:
+            await commit(self, message, reply)
+        except Exception as error:
+            await self._not_kept(message, error)
+        else:
             self.space.took(self.began)
             outcomes.settle(self.space, message, HANDLED, reply=reply)
             self.close()
@@ -383,21 +415,17 @@ class Worker:
                 return await drive(self, message)
             return await handler.function(self.space.actor, *message.args, **message.kwargs)
 
-    async def _commit(self, message: Message, reply: object) -> bool:
-        """Commit the turn; tell whether it is, or how it ends instead."""
-        try:
-            await commit(self, message, reply)
-        except VersionLost:
-            await self._overtaken(message)
-        except EpochLost:
-            verdict.fenced(self)
-        except StoreError as error:
-            verdict.unkept(self, message, error)
-        except Exception as error:
-            verdict.failed(self, message, error)
-        else:
-            return True
-        return False
+    async def _not_kept(self, message: Message, error: Exception) -> None:
+        """End a turn otherwise whose commit was refused."""
+        match error:
+            case VersionLost():
+                await self._overtaken(message)
+            case EpochLost():
+                verdict.fenced(self)
+            case StoreError():
+                verdict.unkept(self, message, error)
+            case _:
+                verdict.failed(self, message, error)
 
     async def _overtaken(self, message: Message) -> None:
         """Have the turn run again on what somebody else has written; later, if that cannot be read now."""

@@ -1,0 +1,112 @@
+"""How most turns end where the store is durable: settled when the store says that they are kept.
+
+The worker sleeps on meanwhile, and then as one that is parked: a message costs it one step, not two. What sends
+something, or must wait for its row, ends the long way (`_settle.commit`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from outcome import Error
+from trio.lowlevel import Abort, reschedule
+
+from spaceactors import _outcomes as outcomes
+from spaceactors._receipt import another
+from spaceactors._settle import commit_to_keep, publish
+from spaceactors._space import HANDLED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spaceactors._message import Message
+    from spaceactors._receipt import Receipt
+    from spaceactors._store import Commit
+    from spaceactors._worker import Worker
+
+
+@final
+class Keeping:
+    """The commits of one worker, of which at most one is on its way to the disk."""
+
+    __slots__ = ("_cancelled", "_known", "_made", "_reply", "_worker")
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        # Bound once.
+        self._known: Callable[[Receipt[None]], None] = self._become_known
+        # What is on its way, and what is answered with it.
+        self._made: Commit | None = None
+        self._reply: object = None
+        # Whether the worker was cancelled meanwhile, which it hears when this turn is over.
+        self._cancelled = False
+
+    def begin(self, message: Message, reply: object) -> bool:
+        """Have the commit of the open turn written, if it concerns nothing but its own row; tell whether it does.
+
+        Raises `VersionLost`, or what the store raises.
+        """
+        worker = self._worker
+        space, record = worker.space, worker.maybe_record
+        row, durable, extra = space.row, space.runtime.durable, message.extra
+        if row.held or durable is None or extra is None or extra.journal or (record is not None and record.outbox):
+            return False
+        made = commit_to_keep(space, record, message, reply)
+        row.held = True
+        try:
+            write = durable.write_commit(row, made)
+        except BaseException:
+            durable.free(row)
+            raise
+        if write is None:
+            durable.free(row)
+            return False
+        self._made, self._reply = made, reply
+        write.then(self._known)
+        return True
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a commit is on its way."""
+        return self._made is not None
+
+    def not_now(self) -> Abort:
+        """Refuse to be cancelled: the turn has returned. The worker hears of it when the turn is settled."""
+        self._cancelled = True
+        return Abort.FAILED
+
+    def _become_known(self, write: Receipt[None]) -> None:
+        """Settle the turn; the worker sleeps on if there is nothing else to do."""
+        worker, made = self._worker, self._made
+        space = worker.space
+        durable, row, message = space.runtime.durable, space.row, worker.message
+        if durable is None or made is None or message is None:
+            raise AssertionError
+        if write.error is not None:
+            durable.free(row)
+            self._made = self._reply = None
+            reschedule(worker.task, Error(another(write.error)))
+            return
+        durable.committed(row, made)
+        durable.free(row)
+        record = worker.maybe_record
+        if record is not None:
+            publish(space, record)
+        space.took(worker.began)
+        outcomes.settle(space, message, HANDLED, reply=self._reply)
+        worker.close()
+        self._made = self._reply = None
+        runtime = space.runtime
+        if (
+            space.mailbox
+            or space.attention
+            or self._cancelled
+            or space.looks_up
+            or runtime.draining
+            or runtime.places.wanted
+        ):
+            self._cancelled = False
+            reschedule(worker.task)
+        else:
+            space.idle_at = space.clock.now
+            space.parked.append(worker.task)

@@ -52,6 +52,7 @@ class Keeping:
         if row.held or durable is None or extra is None or extra.journal or (record is not None and record.outbox):
             return False
         made = commit_to_keep(space, record, message, reply)
+        made.plain = record is None and not extra.identified and extra.timer is None
         row.held = True
         try:
             write = durable.write_commit(row, made)

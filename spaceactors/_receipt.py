@@ -30,6 +30,8 @@ class Receipt(Generic[T]):
 
     # Whether it is known what became of it.
     done = False
+    # What it is about, for whoever is called.
+    about: Any = None
     error: Exception | None = None
     value: T | None = None
     # Who wants to be called, and who waits: the first, and all others.

@@ -113,6 +113,7 @@ _KEY_AT = {
     Put.ADD_STEP: 0,
     Put.ASK: 1,
     Put.DROP_MESSAGE: 0,
+    Put.DROP_PLAIN_MESSAGE: 0,
 }
 
 # Where a guarding epoch stands in the values.

@@ -12,6 +12,7 @@ from trio.lowlevel import (
     current_task,
     enable_ki_protection,
     reschedule,
+    wait_task_rescheduled,
 )
 from typing_extensions import TypeVar
 
@@ -193,7 +194,10 @@ class SpaceHandle(Generic[A_co]):
                 receipt = None if message.extra is None else message.extra.landing
                 if receipt is not None:
                     try:
-                        await receipt.wait()
+                        if receipt.enlist_first(current_task()):
+                            await wait_task_rescheduled(receipt.leave)
+                        else:
+                            await receipt.wait()
                     except Exception as error:
                         raise landing.not_kept(self, message, error) from error
                 return message.id

@@ -40,7 +40,9 @@ def land(space: Space, message: Message, extra: Extra) -> None:
     if durable is None or extra.row or extra.landing is not None:
         return
     extra.landing = durable.accept(space.row, message, insist=extra.insist)
-    extra.landing.then(partial(_landed, space, message, extra))
+    if space.on_landed is None:
+        space.on_landed = partial(_landed, space)
+    extra.landing.then(space.on_landed)
 
 
 def on_its_way(space: Space, message: Message, extra: Extra) -> Receipt[None] | None:
@@ -50,7 +52,9 @@ def on_its_way(space: Space, message: Message, extra: Extra) -> Receipt[None] | 
     return extra.landing or (None if carrier is None or carrier.done else carrier)
 
 
-def _landed(space: Space, message: Message, extra: Extra, receipt: Receipt[None]) -> None:
+def _landed(space: Space, receipt: Receipt[None]) -> None:
+    message: Message = receipt.about
+    extra = message.rare()
     if receipt.error is None:
         extra.landing = None
         space.row.stored = True

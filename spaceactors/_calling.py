@@ -81,7 +81,10 @@ def stored_quickly(
     if handler is None or len(args) != handler.exact or len(space.mailbox) >= space.capacity:
         return None
     message = new_message(handler, args, handle._options, space.clock.now)
-    pack(durable, handle, message)
+    try:
+        durable.pack(message, space.kind.name)
+    except BadCall as error:
+        raise BadCall(*error.args, space=handle, message=message) from error.__cause__
     if space.lane is not None:
         door.accept(space, message)
         return message

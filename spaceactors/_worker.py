@@ -95,7 +95,7 @@ class Worker:
 
     def in_turn(self) -> bool:
         """Whether the calling task belongs to the open turn of this worker."""
-        if not self.open or self.returned:
+        if self.returned or (self.message is None and not self.in_hook):
             return False
         try:
             task = current_task()
@@ -351,13 +351,15 @@ class Worker:
         """Run one message with everything that it may need."""
         space = self.space
         extra = message.extra
-        if extra is not None and not life.still_wanted(space, message):
+        if extra is None:
+            extra = message.rare()
+        elif (extra.expiry is not None or extra.timer is not None) and not life.still_wanted(space, message):
             return
         self.message = message
-        if extra is not None and extra.landing is not None and not await landing.began(space, message, extra):
+        if extra.landing is not None and not await landing.began(space, message, extra):
             self.close()
             return
-        message.attempts += 1
+        extra.attempts += 1
         self.began = space.clock.now
         space.runtime.waiting_times.note(self.began - message.at)
         handler = message.handler

@@ -46,7 +46,7 @@ class Freezer:
 
     def call(self, message: Message, kind: str) -> bytes:
         """Return what is kept of a call. Raises `BadCall`."""
-        options, extra = message.options, message.rare()
+        options, extra = message.options, message.extra or message.rare()
         if extra.identified and not is_storable(message.id):
             msg = _unstorable("a message id", message.id)
             raise BadCall(msg)

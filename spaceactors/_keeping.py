@@ -12,9 +12,12 @@ from outcome import Error
 from trio.lowlevel import Abort, reschedule
 
 from spaceactors import _outcomes as outcomes
+from spaceactors import _verdict as verdict
+from spaceactors._errors import StoreError
 from spaceactors._receipt import another
-from spaceactors._settle import commit_to_keep, publish
+from spaceactors._settle import commit_of, commit_to_keep, publish
 from spaceactors._space import HANDLED
+from spaceactors._store import EpochLost, VersionLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,8 +54,11 @@ class Keeping:
         row, durable, extra = space.row, space.runtime.durable, message.extra
         if row.held or durable is None or extra is None or extra.journal or (record is not None and record.outbox):
             return False
-        made = commit_to_keep(space, record, message, reply)
-        made.plain = record is None and not extra.identified and extra.timer is None
+        if record is None and not extra.identified and extra.timer is None:
+            made = commit_of(space, None, message)
+            made.plain = True
+        else:
+            made = commit_to_keep(space, record, message, reply)
         row.held = True
         try:
             write = durable.write_commit(row, made)
@@ -111,3 +117,26 @@ class Keeping:
         else:
             space.idle_at = space.clock.now
             space.parked.append(worker.task)
+
+
+async def not_kept(worker: Worker, message: Message, error: Exception) -> None:
+    """End a turn otherwise whose commit was refused."""
+    match error:
+        case VersionLost():
+            await _overtaken(worker, message)
+        case EpochLost():
+            verdict.fenced(worker)
+        case StoreError():
+            verdict.unkept(worker, message, error)
+        case _:
+            verdict.failed(worker, message, error)
+
+
+async def _overtaken(worker: Worker, message: Message) -> None:
+    """Have the turn run again on what somebody else has written; later, if that cannot be read now."""
+    try:
+        await worker.look_again()
+    except StoreError as error:
+        verdict.unkept(worker, message, error)
+    else:
+        verdict.overtaken(worker, message)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from trio.lowlevel import checkpoint_if_cancelled, reschedule
+from trio.lowlevel import checkpoint_if_cancelled, current_task, reschedule, wait_task_rescheduled
 
 from spaceactors import _door as door
 from spaceactors import _outcomes as outcomes
@@ -117,7 +117,10 @@ async def wait_landed(handle: SpaceHandle[Any], message: Message) -> None:
         await checkpoint_if_cancelled()
         return
     try:
-        await landing.wait()
+        if landing.enlist_first(current_task()):
+            await wait_task_rescheduled(landing.leave)
+        else:
+            await landing.wait()
     except Exception as error:
         raise not_kept(handle, message, error) from error
 

@@ -35,7 +35,7 @@ async def commit(worker: Worker, message: Message | None, reply: object = None) 
     space, record = worker.space, worker.maybe_record
     durable = space.runtime.durable
     if durable is None:
-        await space.runtime.store.commit(space.row, _commit_of(space, record, message))
+        await space.runtime.store.commit(space.row, commit_of(space, record, message))
         if record is not None:
             publish(space, record)
         return
@@ -52,7 +52,7 @@ async def commit(worker: Worker, message: Message | None, reply: object = None) 
 
 def commit_to_keep(space: Space, record: TurnRecord | None, message: Message | None, reply: object) -> Commit:
     """Return what a durable store is to keep of a turn, but for what it sends."""
-    made = _commit_of(space, record, message)
+    made = commit_of(space, record, message)
     made.reply = reply
     options = space.options
     made.dedupe_limit, made.dedupe_window = options.dedupe_limit, options.dedupe_window
@@ -116,7 +116,7 @@ async def _with_targets(space: Space, durable: DurablePort, record: TurnRecord, 
                 loading.unpin(row)
 
 
-def _commit_of(space: Space, record: TurnRecord | None, message: Message | None) -> Commit:
+def commit_of(space: Space, record: TurnRecord | None, message: Message | None) -> Commit:
     row = space.row
     made = Commit(space.version, space.working, message, changed=space.working is not row.state)
     if made.changed and space.options.max_state_bytes is not None:

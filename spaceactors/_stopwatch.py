@@ -27,7 +27,7 @@ class Stopwatch:
         """Count one duration."""
         self.count += 1
         self.total += seconds
-        if seconds > self.greatest:  # `max` is a call, and this one is noted for every message of a durable space
+        if seconds > self.greatest:  # noqa: PLR1730 (`max` is a call, and every message of a durable space comes here)
             self.greatest = seconds
         number = int(log2(seconds / _LEAST) * _PER_DOUBLING) + 1 if seconds > _LEAST else 0
         self.buckets[number if number < _BUCKETS else _BUCKETS - 1] += 1

@@ -21,12 +21,10 @@ from spaceactors import _life as life
 from spaceactors import _outcomes as outcomes
 from spaceactors import _verdict as verdict
 from spaceactors._decide import Step
-from spaceactors._errors import StoreError
-from spaceactors._keeping import Keeping
+from spaceactors._keeping import Keeping, not_kept
 from spaceactors._options import WhenAbandoned, WhenInterrupted
 from spaceactors._settle import commit
 from spaceactors._space import HANDLED
-from spaceactors._store import EpochLost, VersionLost
 from spaceactors._streaming import drive
 from spaceactors._turn import Cut, TurnRecord, descends, here
 
@@ -266,7 +264,7 @@ class Worker:
                 reschedule(task)
             space.parked.clear()
 
-    async def _turns(self) -> None:  # noqa: C901, PLR0912 (one loop on purpose)
+    async def _turns(self) -> None:  # noqa: C901, PLR0912, PLR0915 (one loop on purpose)
         """Handle what comes. This loop is the hot path: a turn without effects costs one call and its count."""
         space = self.space
         mailbox, outcomes, actor, clock = space.mailbox, space.outcomes, space.actor, space.clock
@@ -347,7 +345,7 @@ class Worker:
             if space.lane is not None:
                 space.lane.end(self)
 
-    async def _turn(self, message: Message) -> None:
+    async def _turn(self, message: Message) -> None:  # noqa: C901 (one way through on purpose)
         """Run one message with everything that it may need."""
         space = self.space
         extra = message.extra
@@ -366,16 +364,18 @@ class Worker:
         try:
             if handler.watched:
                 reply = await self._call(message)
+            elif extra.kwargs:
+                reply = await handler.function(space.actor, *message.args, **extra.kwargs)
             else:
-                reply = await handler.function(space.actor, *message.args, **message.kwargs)
+                reply = await handler.function(space.actor, *message.args)
         except Exception as error:
             verdict.failed(self, message, error)
             return
         self.returned = True
-        self._end_timeout()
         if space.runtime.durable is None:
             await self._finish(message, reply)
             return
+        self._end_timeout()
         if self.keeping is None:
             self.keeping = Keeping(self)
         try:
@@ -387,7 +387,7 @@ class Worker:
             await wait_task_rescheduled(self._unpark)
         except Exception as error:
             if self.message is not None:
-                await self._not_kept(self.message, error)
+                await not_kept(self, self.message, error)
 
     async def _finish(self, message: Message, reply: object) -> None:
         """Commit a turn whose handler has returned: from here on nothing cancels it."""
@@ -396,7 +396,7 @@ class Worker:
         try:
             await commit(self, message, reply)
         except Exception as error:
-            await self._not_kept(message, error)
+            await not_kept(self, message, error)
         else:
             self.space.took(self.began)
             outcomes.settle(self.space, message, HANDLED, reply=reply)
@@ -416,27 +416,6 @@ class Worker:
             if handler.streams:
                 return await drive(self, message)
             return await handler.function(self.space.actor, *message.args, **message.kwargs)
-
-    async def _not_kept(self, message: Message, error: Exception) -> None:
-        """End a turn otherwise whose commit was refused."""
-        match error:
-            case VersionLost():
-                await self._overtaken(message)
-            case EpochLost():
-                verdict.fenced(self)
-            case StoreError():
-                verdict.unkept(self, message, error)
-            case _:
-                verdict.failed(self, message, error)
-
-    async def _overtaken(self, message: Message) -> None:
-        """Have the turn run again on what somebody else has written; later, if that cannot be read now."""
-        try:
-            await self.look_again()
-        except StoreError as error:
-            verdict.unkept(self, message, error)
-        else:
-            verdict.overtaken(self, message)
 
     async def look_again(self) -> None:
         """Take over what somebody else has written of the space, in this process or in another."""

@@ -24,7 +24,8 @@ class Landing(Write):
     """
 
     def __init__(self, desk: Desk, freeze: Freezer, row: Row, message: Message, *, insist: bool) -> None:
-        super().__init__((), None, insist=insist)
+        # As `Write` does, without the call: a message costs one of these.
+        self.rows, self.key, self.insist = (), None, insist
         self._desk = desk
         self._freeze = freeze
         self._row = row

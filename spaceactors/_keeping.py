@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from spaceactors._message import Message
     from spaceactors._receipt import Receipt
-    from spaceactors._store import Commit
+    from spaceactors._store import Commit, Row
     from spaceactors._worker import Worker
 
 
@@ -32,15 +32,18 @@ if TYPE_CHECKING:
 class Keeping:
     """The commits of one worker, of which at most one is on its way to the disk."""
 
-    __slots__ = ("_cancelled", "_known", "_made", "_reply", "_worker")
+    __slots__ = ("_cancelled", "_known", "_made", "_reply", "_row", "_worker", "under_way")
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         # Bound once.
         self._known: Callable[[Receipt[None]], None] = self._become_known
         # What is on its way, and what is answered with it.
+        self._row: Row | None = None
         self._made: Commit | None = None
         self._reply: object = None
+        # Whether the worker waits for it, and cannot be cancelled.
+        self.under_way = False
         # Whether the worker was cancelled meanwhile, which it hears when this turn is over.
         self._cancelled = False
 
@@ -68,14 +71,13 @@ class Keeping:
         if write is None:
             durable.free(row)
             return False
-        self._made, self._reply = made, reply
-        write.then(self._known)
+        if write.done:
+            self._settle(row, made, reply, write.error)
+        else:
+            self._row, self._made, self._reply = row, made, reply
+            self.under_way = True
+            write.then(self._known)
         return True
-
-    @property
-    def under_way(self) -> bool:
-        """Whether a commit is on its way."""
-        return self._made is not None
 
     def not_now(self) -> Abort:
         """Refuse to be cancelled: the turn has returned. The worker hears of it when the turn is settled."""
@@ -84,25 +86,18 @@ class Keeping:
 
     def _become_known(self, write: Receipt[None]) -> None:
         """Settle the turn; the worker sleeps on if there is nothing else to do."""
-        worker, made = self._worker, self._made
-        space = worker.space
-        durable, row, message = space.runtime.durable, space.row, worker.message
-        if durable is None or made is None or message is None:
+        worker, row, made, reply = self._worker, self._row, self._made, self._reply
+        self._row = self._made = self._reply = None
+        if row is None or made is None:
             raise AssertionError
-        if write.error is not None:
-            durable.free(row)
-            self._made = self._reply = None
-            reschedule(worker.task, Error(another(write.error)))
+        try:
+            self._settle(row, made, reply, write.error)
+        except Exception as error:
+            self.under_way = False
+            reschedule(worker.task, Error(error))
             return
-        durable.committed(row, made)
-        durable.free(row)
-        record = worker.maybe_record
-        if record is not None:
-            publish(space, record)
-        space.took(worker.began)
-        outcomes.settle(space, message, HANDLED, reply=self._reply)
-        worker.close()
-        self._made = self._reply = None
+        self.under_way = False
+        space = worker.space
         runtime = space.runtime
         if (
             space.mailbox
@@ -117,6 +112,27 @@ class Keeping:
         else:
             space.idle_at = space.clock.now
             space.parked.append(worker.task)
+
+    def _settle(self, row: Row, made: Commit, reply: object, error: Exception | None) -> None:
+        """Make visible what was kept. Raises what was refused."""
+        worker = self._worker
+        space = worker.space
+        durable, message = space.runtime.durable, worker.message
+        if durable is None:
+            raise AssertionError
+        if error is None:
+            durable.committed(row, made)
+        durable.free(row)
+        if error is not None:
+            raise another(error)
+        if message is None:
+            return  # the turn was taken from its worker, as a kill takes it (tests)
+        record = worker.maybe_record
+        if record is not None:
+            publish(space, record)
+        space.took(worker.began)
+        outcomes.settle(space, message, HANDLED, reply=reply)
+        worker.close()
 
 
 async def not_kept(worker: Worker, message: Message, error: Exception) -> None:

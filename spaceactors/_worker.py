@@ -345,7 +345,7 @@ class Worker:
             if space.lane is not None:
                 space.lane.end(self)
 
-    async def _turn(self, message: Message) -> None:  # noqa: C901 (one way through on purpose)
+    async def _turn(self, message: Message) -> None:  # noqa: C901, PLR0912 (one way through on purpose)
         """Run one message with everything that it may need."""
         space = self.space
         extra = message.extra
@@ -384,7 +384,8 @@ class Worker:
                 return
             # It may sleep on for days when the turn is settled, and keeps nothing of it.
             message = extra = handler = reply = None  # type: ignore[assignment]
-            await wait_task_rescheduled(self._unpark)
+            if self.keeping.under_way:
+                await wait_task_rescheduled(self._unpark)
         except Exception as error:
             if self.message is not None:
                 await not_kept(self, self.message, error)

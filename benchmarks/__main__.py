@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 from attrs import asdict
 
-from . import crowd, durable, messages, million
+from . import capacity, crowd, durable, messages, million
 from ._measure import RESULTS, Result, pin
 
 BENCHMARKS = {
@@ -24,6 +24,8 @@ BENCHMARKS = {
     "busy": crowd.busy,
     "memory": crowd.memory,
     "idle": crowd.idle,
+    "hold": capacity.hold,
+    "limit-line": capacity.line,
 }
 # These run on all cores.
 DURABLE = {

@@ -47,6 +47,7 @@ from spaceactors._errors import (
 )
 from spaceactors._events import (
     DeadLettersDropped,
+    LoopWasBlocked,
     MessageRetried,
     MessageSettled,
     MessagesShed,
@@ -70,6 +71,8 @@ from spaceactors._events import (
     StepsUnused,
     StoreFailing,
     StoreHealed,
+    TurnStalled,
+    TurnWentOn,
     WorkFailed,
 )
 from spaceactors._feed import Emitted, Gap
@@ -112,9 +115,11 @@ if TYPE_CHECKING:
     from spaceactors._settings import ConfigError, Settings
     from spaceactors._shedding import LoadManager
     from spaceactors._snapshot import Ledger, Snapshot, SpaceFigures, SpaceInfo, Times
-    from spaceactors.stores._locks import Lease, PostgresLocks
+    from spaceactors._waiting import WaitInfo, WaitKind, Waits
+    from spaceactors.stores._locks import PostgresLocks
     from spaceactors.stores.postgres import PostgresStore
     from spaceactors.stores.sqlite import SqliteStore
+    from supervisors import InstancePool, Lease, LockPort, Locks
 
 __all__ = [
     "Actor",
@@ -140,6 +145,7 @@ __all__ = [
     "HandlerInfo",
     "History",
     "HistoryReader",
+    "InstancePool",
     "Lease",
     "Ledger",
     "Limit",
@@ -152,6 +158,9 @@ __all__ = [
     "LoadReading",
     "LoadSample",
     "LoadStatistics",
+    "LockPort",
+    "Locks",
+    "LoopWasBlocked",
     "MailboxFull",
     "MemoryStore",
     "Message",
@@ -221,8 +230,13 @@ __all__ = [
     "Suspensions",
     "Times",
     "TurnLimits",
+    "TurnStalled",
     "TurnTimeout",
+    "TurnWentOn",
     "UnknownSpaceKind",
+    "WaitInfo",
+    "WaitKind",
+    "Waits",
     "WhenAbandoned",
     "WhenBusy",
     "WhenFull",
@@ -240,18 +254,21 @@ _LATE = {
     **dict.fromkeys(("ConfigError", "Settings"), "_settings"),
     "LoadManager": "_shedding",
     **dict.fromkeys(("Ledger", "Snapshot", "SpaceFigures", "SpaceInfo", "Times"), "_snapshot"),
+    **dict.fromkeys(("WaitInfo", "WaitKind", "Waits"), "_waiting"),
     # A driver loads when its store is wanted.
-    "Lease": "stores._locks",
     "PostgresLocks": "stores._locks",
     "PostgresStore": "stores.postgres",
     "SqliteStore": "stores.sqlite",
 }
+# Of the layer below, loaded there with the first use.
+_BELOW = {"InstancePool", "Lease", "LockPort", "Locks"}
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LATE:
+    if name not in _LATE and name not in _BELOW:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    value: object = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    module = "supervisors" if name in _BELOW else f"{__name__}.{_LATE[name]}"
+    value: object = getattr(import_module(module), name)
     globals()[name] = value
     return value

@@ -76,9 +76,11 @@ def history(space: Space) -> History:
 
 def emit(space: Space, event: object, *, now: bool) -> None:
     """Emit an event with the commit, or at once."""
-    noted = record(space, "emit")
+    turn = worker(space, "emit")
+    noted = turn.record
     if now:
         space.runtime.feeds.put_now(space, event)
+        space.runtime.stalls.progressed(turn)
     else:
         noted.emit(event)
 
@@ -141,10 +143,14 @@ def cancel_schedule(space: Space, key: str) -> bool:
 async def hold(space: Space, names: Sequence[str], priority: Priority | None) -> AsyncGenerator[None]:
     """Hold limits of the runtime, in the name of the space."""
     place = here.get()
+    turn = space.worker_of(place) if place is not None and place.in_turn() else None
     if priority is None:
-        current = space.worker_of(place).message if place is not None and place.in_turn() else None
+        current = None if turn is None else turn.message
         priority = Priority.NORMAL if current is None else current.priority
-    async with space.runtime.limits.hold(*names, priority=priority, fair_key=space.name):
+    async with AsyncExitStack() as held:
+        with space.runtime.stalls.waiting(space, turn, names):
+            hold = space.runtime.limits.hold(*names, priority=priority, fair_key=space.name)
+            await held.enter_async_context(hold)
         yield
 
 

@@ -114,7 +114,7 @@ async def waiting(
 ) -> AsyncGenerator[None]:
     """Have an open turn wait for `target`: refused if that would wait for the turn itself; its lane is lent."""
     _refuse_ring(handle, worker, target, message)
-    wait = Wait(target, message)
+    wait = Wait(target, message, target.clock.now)
     worker.waits.append(wait)
     lane = worker.space.lane
     if lane is not None:
@@ -125,8 +125,11 @@ async def waiting(
         yield
     finally:
         worker.waits.remove(wait)
-        if lane is not None:
-            await lane.resume(worker)
+        try:
+            if lane is not None:
+                await lane.resume(worker)
+        finally:
+            handle.runtime.stalls.progressed(worker)
 
 
 def _refuse_ring(handle: SpaceHandle[Any], worker: Worker, target: Space, message: Message | None) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, final
 
 from attrs import field, frozen
 
 from spaceactors._options import at_least
+
+# A sign of life of the loop takes a tenth of this on a busy machine.
+SHORTEST_BLOCK = 0.001
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -26,6 +30,13 @@ def _load_options(_: object, attribute: Attribute[Any], value: object) -> None:
         raise ValueError(msg)  # noqa: TRY004 (every refused option is a ValueError)
 
 
+def _is_threshold(instance: object, attribute: Attribute[Any], value: object) -> None:
+    at_least(SHORTEST_BLOCK, none=True)(instance, attribute, value)
+    if value == inf:
+        msg = f"{attribute.name} must be finite, or None: then nobody watches"
+        raise ValueError(msg)
+
+
 @final
 @frozen
 class RuntimeConfig:
@@ -42,6 +53,8 @@ class RuntimeConfig:
         max_waiting_turns: how many spaces may wait (for a turn, or for a place to be live) before the load counts as
             1.0; None: as many as `max_turns`. Only `load` reads it.
         load: watch the load, and refuse new conversations when it is too high.
+        blocked_after: watch the loop from a thread, and tell by the log and the event `LoopWasBlocked` of synchronous
+            code that blocks it for so many seconds of real time (0.1 is usual); None: nobody watches.
 
     Raises:
         ValueError: a value is of a wrong type or out of its range.
@@ -53,6 +66,7 @@ class RuntimeConfig:
     drain_timeout: float = field(default=30.0, validator=at_least(0))
     max_waiting_turns: int | None = field(default=None, validator=at_least(1, none=True))
     load: LoadOptions | None = field(default=None, validator=_load_options)
+    blocked_after: float | None = field(default=None, validator=_is_threshold)
 
     def __attrs_post_init__(self) -> None:
         if self.max_waiting_turns is not None and self.max_turns is None:

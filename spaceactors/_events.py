@@ -89,6 +89,28 @@ class SpaceUnstoppable(SpaceEvent):
 
 
 @final
+class TurnStalled(SpaceEvent):
+    """A turn has made no progress for at least `seconds`, and goes on; told again when it has lasted twice as long.
+
+    `stack` says where it stands, innermost last. A hook has no message: `message_id` and `call` are None.
+    """
+
+    message_id: str | None
+    call: str | None
+    seconds: float
+    stack: tuple[str, ...]
+
+
+@final
+class TurnWentOn(SpaceEvent):
+    """A turn that was told as stalled, at least `seconds` ago, has made progress, waits for somebody else, or ended."""
+
+    message_id: str | None
+    call: str | None
+    seconds: float
+
+
+@final
 class WorkFailed(SpaceEvent):
     """Something failed that ends no actor: clean-up while stopping, or a refused call of background work."""
 
@@ -183,6 +205,25 @@ class DeadLettersDropped(RuntimeEvent):
     """The bound on dead letters pushed out the oldest ones."""
 
     dropped: int
+
+
+@final
+class LoopWasBlocked(RuntimeEvent):
+    """Synchronous code has blocked the whole loop for `seconds` of real time; the log told of it meanwhile.
+
+    `task` is the name of the task, `kind`, `space` and `call` say whose turn it was, where it was one; `file`, `line`
+    and `function` are the innermost line of the program's own code, `stack` how it got there.
+    """
+
+    kind: str | None
+    space: str | None
+    call: str | None
+    task: str | None
+    seconds: float
+    file: str
+    line: int
+    function: str
+    stack: tuple[str, ...]
 
 
 @final

@@ -36,6 +36,7 @@ from spaceactors._log import Log
 from spaceactors._message import MessageOptions
 from spaceactors._places import Places
 from spaceactors._space import Gate, Source, Space
+from spaceactors._stalls import Stalls
 from spaceactors._stopwatch import Stopwatch
 from spaceactors._suspensions import Suspensions
 from spaceactors._ticking import Ticking
@@ -153,6 +154,7 @@ class Hub:
 
         # ---- its parts
         self.keeper = Keeper(self.clock)
+        self.stalls = Stalls(self)
         self.places = Places(self, self.config.max_live_spaces)
         self.timers = Ticking(self)
         self.feeds = Feeds(self)
@@ -299,6 +301,8 @@ class Hub:
         """Start the tasks of a live space."""
         if self.nursery is None:
             return
+        if self.load is not None:
+            self.load.space_begins()
         # In a lane there is one turn at a time, so one worker is enough.
         for number in range(1 if space.lane is not None else space.options.concurrency):
             worker = Worker(space, leads=number == 0)
@@ -328,6 +332,8 @@ class Hub:
             return
         space.leave()
         space.actor = None  # a handle may know the space for long
+        for worker in space.workers:
+            self.stalls.leave(worker)
         self.live.pop((space.kind.name, space.id), None)
         self.folded_accepted += space.accepted
         for number, settled in enumerate(space.outcomes):

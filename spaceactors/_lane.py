@@ -57,6 +57,10 @@ class Lane:
         """The lane's open turns: at most one runs, the others wait for answers."""
         return self._holders
 
+    def awaited_by(self, worker: Worker) -> bool:
+        """Tell whether an open turn waits for the lane to come to it, or back to it."""
+        return any(entry[0] is worker for entry in self._arriving)
+
     def line_up(self, space: Space) -> None:
         """Put a space in line with its next message, unless it is there or has its turn."""
         number = space.next_number()

@@ -165,6 +165,8 @@ async def _try_hook(worker: Worker, call: Callable[[], Awaitable[Any]]) -> bool:
     space = worker.space
     seconds = space.options.turn_timeout
     worker.in_hook = True
+    if not worker.noted:
+        space.runtime.stalls.note(worker)
     done = False
     try:
         with trio.CancelScope() as worker.scope:

@@ -59,7 +59,7 @@ class LoadOptions:
     Args:
         shed_above: over this load new LOW messages to spaces that are not live are refused with `Overloaded`, from 1.0
             on NORMAL ones too; HIGH and URGENT never.
-        relax_below: under this load that ends. The gap keeps it from beginning and ending all the time.
+        relax_below: that ends when the load was under this from one look to the next.
         interval: seconds between two looks at the clock, the processor and the memory. The line of those who wait is
             looked at for each message.
         max_lag: seconds that the loop may be late; measured by how late a sleep ends, smoothed over some looks.

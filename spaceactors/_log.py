@@ -14,6 +14,8 @@ from spaceactors._events import (
     SpaceLost,
     SpaceUnstoppable,
     StepsUnused,
+    TurnStalled,
+    TurnWentOn,
     WorkFailed,
 )
 from spaceactors._message import short
@@ -35,6 +37,8 @@ _SORTS: dict[type[SpaceEvent], tuple[int, str]] = {
     SpaceCrashed: (logging.WARNING, "%s crashed and starts again in %.1f s: %s"),
     SpaceInQuarantine: (logging.ERROR, "%s crashed too often and is quarantined: %s"),
     SpaceUnstoppable: (logging.ERROR, "%s was cancelled %.0f s ago and does not end"),
+    TurnStalled: (logging.WARNING, "%s: %s has made no progress for %.0f s\n%s"),
+    TurnWentOn: (logging.WARNING, "%s: %s goes on after %.0f s without progress"),
     WorkFailed: (logging.WARNING, "%s: %s"),
     StepsUnused: (logging.WARNING, "%s: the program has changed: %s has no use for %s"),
     SpaceLost: (logging.ERROR, "%s is owned by another process now; messages that go on there: %d"),
@@ -87,6 +91,10 @@ class Log:
                 self._write(level, text, space.name, values[2], short(values[0], _LONGEST))
             case _ if event in {SpaceUnstoppable, SpaceLost}:
                 self._write(level, text, space.name, values[0])
+            case _ if event is TurnStalled:
+                self._write(level, text, space.name, values[1] or "a hook", values[2], "\n".join(values[3]))
+            case _ if event is TurnWentOn:
+                self._write(level, text, space.name, values[1] or "a hook", values[2])
             case _ if event is StepsUnused:
                 self._write(level, text, space.name, values[1], ", ".join(values[2]))
             case _:

@@ -172,18 +172,20 @@ class Retry:
 class SpaceOptions:
     """How the spaces of one actor class behave; times are in seconds.
 
-    Set it as the class attribute `options`. Sizes: `mailbox_capacity` counts waiting messages, the running one apart;
-    `dedupe_limit` remembered message ids; `feed_size` replayable events. `max_mailbox_bytes` bounds what waits in the
-    mailbox by the bytes of the calls with their arguments, as a durable store would write them: over it `overflow`
-    decides as it does over the capacity. `max_state_bytes` bounds the state in the same way: a turn whose new state is
-    larger is rolled back, and its message fails with `StateTooLarge`; the actor lives. Both cost the writing of what
-    they bound, in memory too. `turn_timeout` cancels a turn, which counts as
-    a crash; `idle_timeout` is the quiet after which a space leaves memory (None: only when the bound on live spaces
-    needs its place). `restart_limit` and `backoff` are the space's own budget; over it the space is quarantined, and
-    revived by itself after `revive_after`. `throws` lists errors that reject a message instead of crashing the actor;
-    `max_attempts` is how often a message is tried before it fails. `shutdown` is the grace of background work.
-    `max_recoveries` is how many processes may die with a message at the head of its line, in a durable store, before it
-    fails. `stalled_after` is for watching; nothing uses it yet.
+    Set it as the class attribute `options`. Sizes: `mailbox_capacity` counts waiting messages, the running one
+    apart; `dedupe_limit` remembered message ids; `feed_size` replayable events. `max_mailbox_bytes` bounds what
+    waits in the mailbox by the bytes of the calls with their arguments, as a durable store would write them: over
+    it `overflow` decides as it does over the capacity. `max_state_bytes` bounds the state in the same way: a turn
+    whose new state is larger is rolled back, and its message fails with `StateTooLarge`; the actor lives
+    (`Store.update` is not bounded, and a hook that fails is a crash, as ever). Both cost the writing of what they
+    bound, in memory too. `turn_timeout` cancels a turn, which counts as a crash; `idle_timeout` is the quiet after
+    which a space leaves memory (None: only when the bound on live spaces needs its place). `restart_limit` and
+    `backoff` are the space's own budget; over it the space is quarantined, and revived by itself after
+    `revive_after`. `throws` lists errors that reject a message instead of crashing the actor; `max_attempts` is how
+    often a message is tried before it fails. `shutdown` is the grace of background work. `max_recoveries` is how
+    many processes may die with a message at the head of its line, in a durable store, before it fails. A turn that
+    has made no progress for `stalled_after` is told with its stack, by the event `TurnStalled` and the log, and
+    goes on (math.inf: never).
     """
 
     mailbox_capacity: int = field(default=64, validator=at_least(1))

@@ -20,6 +20,8 @@ from spaceactors._receipt import another
 from spaceactors._space import Source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from trio.lowlevel import Task
 
     from spaceactors._handle import SpaceHandle
@@ -83,6 +85,10 @@ class Places:
     def taken(self) -> int:
         """How many places are taken."""
         return self._taken
+
+    def waiting(self) -> Iterator[Message]:
+        """Return the messages that wait for a place for their space, by space, in the order of arrival."""
+        return (message for entries in self._line.values() for message in entries)
 
     def free(self) -> bool:
         """Tell whether there is a place, after letting the longest idle space go if need be."""

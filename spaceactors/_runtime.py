@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from spaceactors._shedding import LoadManager
     from spaceactors._snapshot import Snapshot
     from spaceactors._suspensions import Suspensions
+    from spaceactors._waiting import Waits
     from supervisors import DrainReport, Limit, Tree
     from supervisors._events import EventsMissed
 
@@ -98,6 +99,16 @@ class Runtime(Generic[A_co]):
         from spaceactors import _snapshot as snapshots  # as above
 
         return snapshots.tree_of(self._hub, self._closing.block.stage.value)
+
+    def waits(self) -> Waits:
+        """Return who waits for whom: turns for answers, tokens, lanes; spaces and senders for places; as of one moment.
+
+        For when something seems to stand still; `str()` of it has a line for each wait. Not in it are waits that the
+        runtime does not see: of code outside for its answers, and of turns for things of the program's own.
+        """
+        from spaceactors import _waiting as waiting  # as above
+
+        return waiting.take(self._hub)
 
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[RuntimeEvent | EventsMissed]]:
         """Read what happens from now on: `async with runtime.events() as events: async for event in events`.
@@ -314,6 +325,10 @@ async def open_hub(
             clock=clock(),
             one_lane=one_lane,
         )
+        if config.blocked_after is not None:
+            from spaceactors._blocking import watching  # threads and stacks, for who watches
+
+            await stack.enter_async_context(watching(hub, config.blocked_after))
         closing = Closing(hub, handle_signals=handle_signals)
         earlier = open_hubs.get()
         open_hubs.set((*earlier, hub))

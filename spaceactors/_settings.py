@@ -59,7 +59,7 @@ class Settings:
         """Read the configuration and the limits from one table of a TOML file.
 
         Beside the fields of `RuntimeConfig` it may have `preset = "small"` (or medium, large) to start from, a table
-        `load` with the fields of `LoadOptions` (`load = false`: not even the preset's), and a table for each limit:
+        `load` with the fields of `LoadOptions` (`load = false`: not even the preset's), and a table for each limit::
 
             [spaceactors]
             preset = "medium"

@@ -30,6 +30,7 @@ from spaceactors._load import (
 from spaceactors._options import LoadPart
 from spaceactors._probe import LoadReading, ProcessProbe
 from supervisors import Priority
+from supervisors._line import TokenLine
 
 if TYPE_CHECKING:
     from spaceactors._handle import SpaceHandle
@@ -37,9 +38,16 @@ if TYPE_CHECKING:
     from spaceactors._load import Load, LoadOptions
     from spaceactors._message import Message
     from spaceactors._probe import LoadProbe
+    from supervisors._line import Line
 
 # The name of the limit that a runtime keeps for its turns.
 _TURNS = "turns"
+
+
+def _free(line: Line) -> int:
+    """Return how many tokens nobody holds."""
+    held = line.held if isinstance(line, TokenLine) else line.statistics().held
+    return max(line.limit.tokens - held, 0)
 
 
 @final
@@ -52,10 +60,12 @@ class LoadManager:
 
     __slots__ = (
         "_began",
+        "_beginning",
         "_hub",
         "_limits",
         "_measured",
         "_options",
+        "_peak",
         "_probe",
         "_refused",
         "_sample",
@@ -74,7 +84,11 @@ class LoadManager:
         # The last look, and the load of what was measured then: the line of those who wait is looked at anew each time.
         self._sample = LoadSample(hub.clock.now)
         self._measured = 0.0
-        # Whether load is shed, since when, and how many messages were refused since then.
+        # How many spaces have become live whose workers have not run yet.
+        self._beginning = 0
+        # The longest line of those who wait that was seen since the last look.
+        self._peak = 0
+        # Whether load is shed, since when, and how many messages were refused by then.
         self._shedding = False
         self._since = 0.0
         self._began = 0
@@ -102,8 +116,8 @@ class LoadManager:
 
         Ask it where work begins that can as well wait: a batch, a crawl, a nightly report.
         """
-        self._look_whether_to_shed()
-        return not admits(self._value(), priority, shedding=self._shedding)
+        value = self._value(self._waiting())
+        return not admits(value, priority, shedding=sheds(value, self._options, already=self._shedding))
 
     def recommended_concurrency(self, present: int | None = None, /) -> int:
         """Return how many turns should run at once: fewer under strain, more where spaces wait and there is none.
@@ -129,8 +143,12 @@ class LoadManager:
 
     def check(self, handle: SpaceHandle[Any], message: Message) -> None:
         """Refuse a message from outside that would make a space live while load is shed. Raises `Overloaded`."""
-        self._look_whether_to_shed()
-        if admits(self._value(), message.priority, shedding=self._shedding):
+        self._peak = max(self._peak, waiting := self._waiting())
+        value = self._value(waiting)
+        # Here it begins; it ends with a look, for the line of those who wait is longer and shorter all the time.
+        if not self._shedding and sheds(value, self._options, already=False):
+            self._begin()
+        if admits(value, message.priority, shedding=self._shedding):
             return
         self._refused[message.priority] += 1
         load = self.load
@@ -140,6 +158,14 @@ class LoadManager:
             f" {message.priority.name}; try again in {after:.1f} s"
         )
         raise Overloaded(msg, space=handle, message=message, retry_after=after)
+
+    def space_begins(self) -> None:
+        """Take note of a space that has become live, and whose worker will run, and want a turn, in a moment."""
+        self._beginning += 1
+
+    def space_began(self) -> None:
+        """Take note that its worker runs: from here on it is in line, or has its turn."""
+        self._beginning -= 1
 
     @enable_ki_protection
     async def run(self) -> None:
@@ -168,7 +194,13 @@ class LoadManager:
         self._measured = score(self._sample, evolve(self._limits, waiting=None)).value
         self._note_turns()
         self._tell_refused()
-        self._look_whether_to_shed()
+        waiting = self._waiting()
+        longest, self._peak = max(self._peak, waiting), 0
+        if not self._shedding:
+            if sheds(self._value(waiting), self._options, already=False):
+                self._begin()
+        elif not sheds(self._value(longest), self._options, already=True):
+            self._end()
 
     def _note_turns(self) -> None:
         """Note how long the turns took that have ended since the last look."""
@@ -180,14 +212,22 @@ class LoadManager:
 
     # ---- the load as of now, without making records
 
-    def _value(self) -> float:
+    def _value(self, waiting: int) -> float:
         most = self._limits.waiting
-        return self._measured if most is None else max(self._measured, self._waiting() / most)
+        return self._measured if most is None else max(self._measured, waiting / most)
 
     def _waiting(self) -> int:
-        """Return how many spaces wait for a turn, or for a place to be live."""
-        line, places = self._hub.limits._lines.get(_TURNS), self._hub.places
-        return (0 if line is None else len(line.waiting)) + len(places._held_back) + len(places._line)
+        """Return how many spaces wait for a turn, or for a place to be live.
+
+        Those that have just come in will be in line in a moment, but for as many as there are turns left.
+        """
+        places, line = self._hub.places, self._hub.limits._lines.get(_TURNS)
+        held_up, coming = len(places._held_back) + len(places._line), self._beginning
+        if places.taken < self._hub.config.max_live_spaces:
+            coming, held_up = coming + held_up, 0  # the store is bringing them
+        if line is None:
+            return held_up
+        return held_up + len(line.waiting) + (max(coming - _free(line), 0) if coming else 0)
 
     def _tokens(self) -> int | None:
         line = self._hub.limits._lines.get(_TURNS)
@@ -202,24 +242,20 @@ class LoadManager:
 
     # ---- shedding
 
-    def _look_whether_to_shed(self) -> None:
-        value = self._value()
-        shedding = sheds(value, self._options, already=self._shedding)
-        if shedding is self._shedding:
-            return
+    def _begin(self) -> None:
+        hub, load = self._hub, self.load
+        self._shedding = True
+        self._since, self._began = hub.clock.now, sum(self._refused.values())
+        hub.log.shedding(str(load))
+        if hub.events.listened:
+            hub.events.publish(SheddingBegan(hub.clock.now, load.value, load.cause))
+
+    def _end(self) -> None:
         hub, now = self._hub, self._hub.clock.now
-        self._shedding = shedding
-        refused = sum(self._refused.values())
-        if shedding:
-            self._since, self._began = now, refused
-            load = self.load
-            hub.log.shedding(str(load))
-            if hub.events.listened:
-                hub.events.publish(SheddingBegan(now, load.value, load.cause))
-        else:
-            self._tell_refused()
-            if hub.events.listened:
-                hub.events.publish(SheddingEnded(now, now - self._since, refused - self._began))
+        self._shedding = False
+        if hub.events.listened:
+            refused = sum(self._refused.values()) - self._began
+            hub.events.publish(SheddingEnded(now, now - self._since, refused))
 
     def _tell_refused(self) -> None:
         """Tell how many were refused since this was last told: one event a look, however many there are."""

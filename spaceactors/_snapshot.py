@@ -44,7 +44,10 @@ class SpaceInfo:
 @final
 @frozen
 class SpaceFigures:
-    """One live space in figures; times in seconds, `last_progress` since a turn last ended."""
+    """One live space in figures; times in seconds, `last_progress` since a turn last ended.
+
+    `stalled` is for how long a turn has made no progress, if it is longer than `SpaceOptions.stalled_after`.
+    """
 
     id: str
     kind: str
@@ -56,6 +59,7 @@ class SpaceFigures:
     incarnation: int
     ledger: Ledger
     counters: Mapping[str, float]
+    stalled: float | None = None
 
 
 @final
@@ -78,6 +82,7 @@ class Snapshot:
 
     `ledger` and `restarts` (of actors after crashes) are totals of the runtime's life; then the live spaces one by one,
     and how long messages waited for their turns (measured once in each scheduler tick and space) and were handled.
+    `stalls` counts the turns that made no progress for as long as `SpaceOptions.stalled_after`.
     """
 
     ledger: Ledger
@@ -86,6 +91,7 @@ class Snapshot:
     spaces: tuple[SpaceFigures, ...]
     waiting: Times
     handling: Times
+    stalls: int = 0
 
 
 def times_of(watch: Stopwatch, quick: int) -> Times:
@@ -127,6 +133,7 @@ def figures_of(space: Space, now: float) -> SpaceFigures:
         incarnation=space.incarnation,
         ledger=ledger_of(space.accepted, space.outcomes, space.pending),
         counters=MappingProxyType(dict(space.row.counters)),
+        stalled=space.runtime.stalls.seconds(space),
     )
 
 
@@ -134,7 +141,8 @@ def tree_of(hub: Hub, status: str) -> Tree:
     """Return a runtime as a tree: what runs in it, and below its spaces their background work."""
     spaces = tuple(_branch_of(space) for space in hub.live.values())
     parts = (Tree("store", type(hub.store).__name__, status), Tree("spaces", "pool", status, children=spaces))
-    return Tree("runtime", "runtime", status, children=(*parts, Tree("keeper", "worker", status)))
+    load = () if hub.load is None else (Tree("load", "worker", status),)
+    return Tree("runtime", "runtime", status, children=(*parts, Tree("keeper", "worker", status), *load))
 
 
 def _branch_of(space: Space) -> Tree:
@@ -157,4 +165,5 @@ def take(runtime: Hub) -> Snapshot:
         spaces=tuple(figures_of(space, now) for space in spaces),
         waiting=times_of(runtime.waiting_times, max(settled - runtime.waiting_times.count, 0)),
         handling=times_of(runtime.handling_times, max(settled - runtime.handling_times.count, 0)),
+        stalls=runtime.stalls.count,
     )

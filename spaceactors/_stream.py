@@ -23,7 +23,7 @@ _AHEAD = 16
 class Reader:
     """The buffer of one stream."""
 
-    __slots__ = ("_error", "_items", "_on_leave", "_reading", "_taken", "_writing", "left", "over", "started")
+    __slots__ = ("_error", "_items", "_on_leave", "_reading", "_taken", "_writing", "handed", "left", "over", "started")
 
     def __init__(self, on_leave: Callable[[], object]) -> None:
         self._items: deque[Any] = deque()
@@ -37,6 +37,8 @@ class Reader:
         self._on_leave = on_leave
         # Nobody reads any more: items are dropped.
         self.left = False
+        # How many items were handed over.
+        self.handed = 0
         # Something was handed over: the turn is not tried again.
         self.started = False
 
@@ -47,12 +49,28 @@ class Reader:
         """Whether the turn will wait with its next item."""
         return len(self._items) >= _AHEAD - 1
 
+    @property
+    def behind(self) -> bool:
+        """Whether the turn waits for the reader."""
+        return self._writing is not None
+
+    @property
+    def read(self) -> int:
+        """How many items the reader has taken."""
+        return self.handed - len(self._items)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the reader waits for the turn."""
+        return self._reading is not None
+
     async def put(self, item: object) -> None:
         """Hand an item over, and wait while the reader is behind."""
         if self.left:
             await trio.lowlevel.checkpoint()
             return
         self.started = True
+        self.handed += 1
         self._items.append(item)
         self._wake_reader()
         if len(self._items) < _AHEAD:

@@ -22,6 +22,7 @@ async def drive(worker: Worker, message: Message) -> None:
     async with aclosing(items):
         async for item in items:
             if reader is None:
+                worker.space.runtime.stalls.progressed(worker)
                 await checkpoint()
             else:
                 await _hand_over(worker, reader, item)
@@ -34,7 +35,7 @@ async def _hand_over(worker: Worker, reader: Reader, item: object) -> None:
     if space.lane is None or behind is None:
         await reader.put(item)
         return
-    wait = Wait(behind, None)
+    wait = Wait(behind, None, space.clock.now)
     worker.waits.append(wait)
     space.lane.lend(worker)
     try:

@@ -125,6 +125,10 @@ class Suspensions:
         chosen = [one.shown for one in self._open.values() if kind is None or one.shown.space.kind == kind]
         return chosen[:limit]
 
+    def open(self) -> tuple[Asked, ...]:
+        """Return the questions that are open in this process, the oldest first."""
+        return tuple(self._open.values())
+
     @enable_ki_protection
     async def answer(self, suspension_id: str, value: object, /) -> None:
         """Answer a question, once; its turn goes on before anything else of its space.

@@ -25,6 +25,8 @@ class Wait:
 
     space: Space
     message: Message | None
+    # Seconds of Trio's clock.
+    since: float
 
     @property
     def streams(self) -> bool:
@@ -40,6 +42,15 @@ class Wait:
         if extra is not None and extra.reader is not None:
             return not extra.reader.over
         return self.message.waiter is not None
+
+    @property
+    def held_up(self) -> bool:
+        """Whether the turn can do nothing else now: one that reads a stream does something with each item."""
+        if not self.on or self.message is None or not self.streams:
+            return self.on
+        reader = None if self.message.extra is None else self.message.extra.reader
+        in_line = any(waiter.message is self.message for waiter in self.space.line or ())
+        return in_line or (reader is not None and reader.awaited)
 
 
 def targets(worker: Worker) -> Iterator[Space]:

@@ -20,6 +20,7 @@ from spaceactors import _landing as landing
 from spaceactors import _life as life
 from spaceactors import _outcomes as outcomes
 from spaceactors import _verdict as verdict
+from spaceactors._acting import hold
 from spaceactors._decide import Step
 from spaceactors._keeping import Keeping, not_kept
 from spaceactors._options import WhenAbandoned, WhenInterrupted
@@ -53,6 +54,7 @@ class Worker:
         "keeping",
         "leads",
         "message",
+        "noted",
         "returned",
         "scope",
         "space",
@@ -80,6 +82,7 @@ class Worker:
         self.began = 0.0
         # What the running turn has done so far; None: nothing that must be kept.
         self._record: TurnRecord | None = None
+        self.noted = False  # whether its turns are looked after, in case they stall
         # The waits of the running turn.
         self.waits: list[Wait] = []
         # The scope of the running turns, made with the first and renewed after it was cancelled.
@@ -156,6 +159,8 @@ class Worker:
         """Work until the activation is over."""
         self.task = current_task()
         here.set(self)
+        if self.leads and self.space.runtime.load is not None:
+            self.space.runtime.load.space_began()
         try:
             await (self._lead() if self.leads else self._follow())
         except trio.Cancelled:
@@ -272,6 +277,8 @@ class Worker:
         handler: Handler | None = None
         call: Callable[..., Any] = _nothing
         while not space.attention:
+            if not self.noted:
+                space.runtime.stalls.note(self)
             for _ in range(TURNS_AT_A_STRETCH):
                 if space.attention or not mailbox:  # type: ignore[redundant-expr]  # turns raise the flag
                     break
@@ -354,6 +361,8 @@ class Worker:
         elif (extra.expiry is not None or extra.timer is not None) and not life.still_wanted(space, message):
             return
         self.message = message
+        if not self.noted:
+            space.runtime.stalls.note(self)
         if extra.landing is not None and not await landing.began(space, message, extra):
             self.close()
             return
@@ -409,9 +418,7 @@ class Worker:
             return await handler.function(self.space.actor, *message.args, **message.kwargs)
         async with AsyncExitStack() as held:
             if handler.limit:
-                limits = self.space.runtime.limits
-                hold = limits.hold(*handler.limit, priority=message.priority, fair_key=self.space.name)
-                await held.enter_async_context(hold)
+                await held.enter_async_context(hold(self.space, handler.limit, message.priority))
             if handler.timeout is not None and self.scope is not None:
                 self.scope.deadline = trio.current_time() + handler.timeout
             if handler.streams:

@@ -22,6 +22,7 @@ from supervisors._capacity import (
     Priority,
     UnknownLimit,
     Waiter,
+    WaitTimes,
     WhenFull,
 )
 from supervisors._children import ChildCounts, ChildInfo
@@ -70,14 +71,26 @@ from supervisors._spec import (
 from supervisors._supervise import Supervisor, open_supervisor
 
 if TYPE_CHECKING:
+    from supervisors._adapting import AdaptiveRule, AdaptiveSample, AdaptiveState, Aimd, Gradient
+    from supervisors._adaptive import AdaptiveLimit
+    from supervisors._breaker import CircuitBreaker, CircuitChanged
+    from supervisors._circuit import CircuitState
+    from supervisors._instance import InstanceStatistics
+    from supervisors._instances import InstancePool
     from supervisors._limits import Limits
     from supervisors._lock_port import HeldLock, Lease, LockCycle, LockPort, LockWaiter
     from supervisors._locks import Locks
     from supervisors._phases import OnFailure, Phase, PhaseOutcome, PhaseResult, PhasesReport, run_phases
+    from supervisors._rate import RateLimit, RateStatistics
     from supervisors._tree import Tree
     from supervisors._watch import LoopBlocked, LoopFree, LoopStatistics, LoopWatch, watch_loop
 
 __all__ = [
+    "AdaptiveLimit",
+    "AdaptiveRule",
+    "AdaptiveSample",
+    "AdaptiveState",
+    "Aimd",
     "AutoShutdown",
     "AutoShutdownBegan",
     "Backoff",
@@ -100,13 +113,19 @@ __all__ = [
     "ChildStatus",
     "ChildStopped",
     "ChildUnstoppable",
+    "CircuitBreaker",
+    "CircuitChanged",
     "CircuitOpen",
+    "CircuitState",
     "DrainBegan",
     "DrainEnded",
     "DrainReport",
     "DuplicateChild",
     "EventsMissed",
+    "Gradient",
     "HeldLock",
+    "InstancePool",
+    "InstanceStatistics",
     "Lease",
     "LeaseExpired",
     "Limit",
@@ -131,6 +150,8 @@ __all__ = [
     "PoolFull",
     "Preempted",
     "Priority",
+    "RateLimit",
+    "RateStatistics",
     "Restart",
     "RestartLimit",
     "RestartLimitExceeded",
@@ -143,6 +164,7 @@ __all__ = [
     "UnknownChild",
     "UnknownLimit",
     "Wait",
+    "WaitTimes",
     "Waiter",
     "WhenFull",
     "draining",
@@ -158,7 +180,18 @@ __all__ = [
 
 # Loaded when they are first asked for: most programs need none of them, and each class costs a third of a millisecond.
 _LATE = {
+    "AdaptiveLimit": "_adaptive",
+    "AdaptiveRule": "_adapting",
+    "AdaptiveSample": "_adapting",
+    "AdaptiveState": "_adapting",
+    "Aimd": "_adapting",
+    "CircuitBreaker": "_breaker",
+    "CircuitChanged": "_breaker",
+    "CircuitState": "_circuit",
+    "Gradient": "_adapting",
     "HeldLock": "_lock_port",
+    "InstancePool": "_instances",
+    "InstanceStatistics": "_instance",
     "Lease": "_lock_port",
     "Limits": "_limits",
     "LockCycle": "_lock_port",
@@ -174,6 +207,8 @@ _LATE = {
     "PhaseOutcome": "_phases",
     "PhaseResult": "_phases",
     "PhasesReport": "_phases",
+    "RateLimit": "_rate",
+    "RateStatistics": "_rate",
     "Tree": "_tree",
     "run_phases": "_phases",
     "watch_loop": "_watch",

@@ -6,11 +6,18 @@ Pure: data and checks only.
 from __future__ import annotations
 
 from enum import Enum, IntEnum
-from typing import Any, final
+from math import ceil
+from typing import TYPE_CHECKING, Any, final
 
 from attrs import Attribute, field, frozen
 
 from supervisors._spec import check_choice, check_name, check_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+# Of so many acquisitions the waits are remembered, per limit: enough for a 99th percentile that ten of them decide.
+REMEMBERED_WAITS = 1000
 
 
 class WhenFull(Enum):
@@ -24,7 +31,10 @@ class WhenFull(Enum):
 
 
 class Priority(IntEnum):
-    """Who comes first in a line; inside one priority, who came first."""
+    """Who comes first in a line; inside one priority, those with different fair keys take turns.
+
+    Waiting makes up for it: see `Limits(ageing=)`.
+    """
 
     LOW = 0
     NORMAL = 1
@@ -58,7 +68,18 @@ def _is_line_length(limit: Limit, _attribute: Attribute[Any], value: object) -> 
 class Limit:
     """So many tokens of something scarce, under a name.
 
-    `max_waiting` bounds the line (None: no bound), `wait_timeout` the seconds in it (None: for ever).
+    When you would want it: a provider that allows five calls at once, a device for one, a bound on what runs at all.
+
+    Args:
+        name: what `hold` calls it.
+        tokens: how many may hold it at once; 0 lets nobody in until it is resized.
+        max_waiting: how long its line may get (None: no bound); one more gets `CapacityQueueFull`.
+        wait_timeout: seconds that a request may wait in the line (None: for ever); then it gets `CapacityTimeout`.
+        when_full: what becomes of a request when no token is free.
+        preemptible: a request of priority URGENT that finds no token takes one away from a holder below URGENT, of the
+            lowest priority, and there from the one who got it last; that holder's block is cancelled and ends with
+            `Preempted`. With `WhenFull.REFUSE` it is refused only if there is no such holder.
+
     """
 
     name: str
@@ -90,8 +111,34 @@ class Waiter:
 
 @final
 @frozen
+class WaitTimes:
+    """How long the last 1,000 acquisitions of a limit waited: so many seconds or less, for 50, 95 and 99 in a hundred.
+
+    Those who got their token at once count as 0.0; those who were refused or left do not count.
+    """
+
+    p50: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+
+
+def wait_times(seconds: Collection[float]) -> WaitTimes:
+    """Sum up waits; each percentile is one of them (the nearest rank), so that nothing is shown that never was."""
+    if not seconds:
+        return WaitTimes()
+    ordered = sorted(seconds)
+    count = len(ordered)
+    return WaitTimes(*(ordered[ceil(percent * count / 100) - 1] for percent in (50, 95, 99)))
+
+
+@final
+@frozen
 class LimitStatistics:
-    """One limit at one moment; `oldest_wait` in seconds, `refused` and `preempted` since it was made."""
+    """One limit at one moment.
+
+    `oldest_wait` in seconds; since the limit was made, `refused` counts who got no token (refused, the line full, too
+    long in it) and `preempted` whose token was taken away; `waits` are those of the last acquisitions.
+    """
 
     tokens: int
     held: int
@@ -99,10 +146,16 @@ class LimitStatistics:
     oldest_wait: float
     refused: int
     preempted: int
+    waits: WaitTimes = WaitTimes()
 
 
 class CapacityError(Exception):
-    """Base class of what can go wrong with limits; the work itself was not begun or was taken away."""
+    """Base class of what can go wrong with limits; the work itself was not begun or was taken away.
+
+    `retry_after`: in how many seconds it makes sense to try again, where that is known (rates, breakers); else None.
+    """
+
+    retry_after: float | None = None
 
 
 class CapacityRefused(CapacityError):

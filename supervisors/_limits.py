@@ -1,214 +1,206 @@
-"""Limits at work: tokens held, lines of those who wait."""
+"""Limits by name: what a program shares among all that it does at the same time.
+
+`_line` is one limit at work, `_hold` the blocks that hold tokens; here names are looked up.
+"""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager
+from copy import copy
 from types import MappingProxyType
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, cast, final
 
-import trio
-from attrs import define, evolve, field
+from trio.lowlevel import enable_ki_protection
 
-from supervisors._capacity import (
-    CapacityQueueFull,
-    CapacityRefused,
-    CapacityTimeout,
-    Limit,
-    LimitStatistics,
-    Priority,
-    UnknownLimit,
-    Waiter,
-    WhenFull,
-    check_tokens,
-)
+from supervisors._capacity import Limit, LimitStatistics, Priority, UnknownLimit, Waiter
+from supervisors._hold import Hold, HoldNow, Rate, YieldingHold
+from supervisors._line import AGEING, Line, TokenLine
+from supervisors._spec import check_choice, check_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
+_Line = TokenLine
 
-@define(eq=False)
-class _Request:
-    """One place in one line."""
-
-    priority: Priority
-    fair_key: str | None
-    since: float
-    # Whether its token was taken for it: from then on it has to be given back.
-    granted: bool = False
-    turn: trio.Event = field(factory=trio.Event)
-
-
-@define(eq=False)
-class _Line:
-    """One limit with its tokens and its line; all of it is sync."""
-
-    limit: Limit
-    held: int = 0
-    refused: int = 0
-    # In the order in which they get tokens: by priority, then as they came.
-    waiting: list[_Request] = field(factory=list[_Request])
-
-    def take_nowait(self) -> bool:
-        """Take a token if one is free; then nobody waits, for what comes free is handed out at once."""
-        if self.held >= self.limit.tokens:
-            return False
-        self.held += 1
-        return True
-
-    def give_back(self) -> None:
-        self.held -= 1
-        self.hand_out()
-
-    def hand_out(self) -> None:
-        """Give what is free to those at the head of the line."""
-        while self.waiting and self.held < self.limit.tokens:
-            request = self.waiting.pop(0)
-            self.held += 1
-            request.granted = True
-            request.turn.set()
-
-    def enter(self, request: _Request) -> None:
-        """Join the line, behind those of the same priority."""
-        self._check_room()
-        ahead = sum(other.priority >= request.priority for other in self.waiting)
-        self.waiting.insert(ahead, request)
-
-    def leave(self, request: _Request) -> None:
-        """Leave the line, or give back the token that was just granted."""
-        if request.granted:
-            self.give_back()
-        else:
-            self.waiting.remove(request)
-
-    def refuse(self, reason: str) -> CapacityRefused:
-        self.refused += 1
-        return CapacityRefused(f"limit {self.limit.name!r}: {reason} ({self.held} of {self.limit.tokens} tokens held)")
-
-    def _check_room(self) -> None:
-        most = self.limit.max_waiting
-        if most is not None and len(self.waiting) >= most:
-            self.refused += 1
-            msg = f"limit {self.limit.name!r}: {len(self.waiting)} wait already, and no more may (max_waiting={most})"
-            raise CapacityQueueFull(msg)
-
-    def statistics(self, now: float) -> LimitStatistics:
-        oldest = max((now - request.since for request in self.waiting), default=0.0)
-        return LimitStatistics(self.limit.tokens, self.held, len(self.waiting), oldest, self.refused, preempted=0)
-
-    def waiters(self) -> tuple[Waiter, ...]:
-        return tuple(
-            Waiter(self.limit.name, request.fair_key, request.priority, position, request.since)
-            for position, request in enumerate(self.waiting, start=1)
-        )
+# By what lines and rates are known, of whatever class they are.
+_LINE = ("take_nowait", "give_back", "wait", "waiters", "resize")
+_RATE = ("take", "take_nowait", "resize")
 
 
 @final
 class Limits:
-    """Several limits by name: what a program shares among all that it does at the same time.
+    """Named limits, and rates beside them: hold several at once, in any order, from any task.
 
-    Tokens go to the highest priority first and, inside one priority, to who came first; nobody overtakes a line. Who
-    holds several limits takes them in one order, so that holders cannot wait for each other in a ring. `fair_key` only
-    shows in `waiting()` so far.
+    Who is served: the highest priority first; inside one priority those with different `fair_key`s take turns, so that
+    one who asks for a thousand tokens does not keep the others from theirs; inside one key who came first. Nobody
+    overtakes a line: a token that comes free is handed out at once. And nobody waits for ever: `ageing` seconds of
+    waiting are worth a step of priority, whatever the priority.
+
+    Who holds several limits takes them one after the other in one order, so that holders cannot wait for each other in
+    a ring. (Two holds inside each other can: name all in one.)
+
+        limits = Limits([Limit("openai", 5), RateLimit("openai-rpm", 500, per=60)])
+        async with limits.hold("openai", "openai-rpm", priority=Priority.HIGH, fair_key="alice"):
+            ...
+
+    Args:
+        limits: each a `Limit`, or a `RateLimit`. No two of one name.
+        ageing: how many seconds longer a request has to wait than one that is a step of priority higher, to go first.
+            `math.inf`: priorities always count; 0: they count only between those who came at the same moment.
+
+    Raises:
+        ValueError: two limits have one name.
+        TypeError: something is no limit.
+
     """
 
-    def __init__(self, limits: Iterable[Limit] = (), /) -> None:
-        self._lines: dict[str, _Line] = {}
-        for limit in limits:
-            if limit.name in self._lines:
-                msg = f"two limits are named {limit.name!r}: names must differ"
-                raise ValueError(msg)
-            self._lines[limit.name] = _Line(limit)
+    def __init__(self, limits: Iterable[Limit | Rate] = (), /, *, ageing: float = AGEING) -> None:
+        check_seconds("ageing", ageing)
+        self._ageing = ageing
+        self._lines: Mapping[str, Line] = {}
+        self._rates: Mapping[str, Rate] = {}
+        # Which limits have holders from whom tokens may be taken: seldom any.
+        self._preemptible = frozenset[str]()
+        self._add(limits)
 
-    @asynccontextmanager
-    async def hold(
-        self, *names: str, priority: Priority = Priority.NORMAL, fair_key: str | None = None
-    ) -> AsyncGenerator[None]:
-        """Hold one token of each limit during the block; waits its turn.
+    def _add(self, limits: Iterable[Limit | Rate | Line]) -> None:
+        lines, rates = copy(cast("dict[str, Line]", self._lines)), dict(self._rates)
+        for one in limits:
+            if isinstance(one, Limit):
+                _check_new(one.name, lines, rates)
+                lines[one.name] = TokenLine(one, self._ageing)
+            elif _has(one, _LINE):
+                line = cast("Line", one)
+                _check_new(line.limit.name, lines, rates)
+                lines[line.limit.name] = line
+            elif _has(one, _RATE):
+                rate = cast("Rate", one)
+                _check_new(rate.name, lines, rates)
+                rates[rate.name] = rate
+            else:
+                msg = f"a limit is a Limit such as Limit('llm', 5), or a RateLimit, not {one!r}"
+                raise TypeError(msg)
+        self._lines, self._rates = lines, rates
+        own = (line for line in lines.values() if isinstance(line, TokenLine))
+        self._preemptible = frozenset(line.limit.name for line in own if line.limit.preemptible)
 
-        Raises `CapacityRefused`, `CapacityQueueFull`, `CapacityTimeout` by the limit's rules, `UnknownLimit`; nothing
-        is held then.
+    def joined(self, *more: Limit | Rate | Line) -> Limits:
+        """Return limits that are these, shared, and some more. Internal: for layers above with limits of their own.
+
+        A `Line` is taken over as it is. Raises `ValueError` for a name that is there already.
         """
-        held = list[_Line]()
-        try:
-            for line in self._in_order(names):
-                await _take(line, _Request(priority, fair_key, trio.current_time()))
-                held.append(line)
-            yield
-        finally:
-            for line in reversed(held):
-                line.give_back()
+        joined = Limits(ageing=self._ageing)
+        joined._lines, joined._rates = self._lines, self._rates
+        joined._add(more)
+        return joined
 
-    @contextmanager
-    def hold_nowait(self, *names: str) -> Generator[None]:
-        """Hold one token of each limit during the block, or raise `CapacityRefused` at once; `UnknownLimit`."""
-        held = list[_Line]()
-        try:
-            for line in self._in_order(names):
-                if not line.take_nowait():
-                    raise line.refuse("no token is free")
-                held.append(line)
-            yield
-        finally:
-            for line in reversed(held):
-                line.give_back()
+    # ---- holding
 
+    def hold(
+        self, *names: str, priority: Priority = Priority.NORMAL, fair_key: str | None = None
+    ) -> AbstractAsyncContextManager[None]:
+        """Hold one token of each limit while the block runs, and spend one permit of each rate; waits its turn.
+
+        Tokens first, then permits. A permit is spent when it is taken, and does not come back however the block ends.
+        Inside a block that holds a `preemptible` limit, do not ask for that limit again: an urgent request may take
+        the token of the block that it is in.
+
+        Args:
+            names: limits and rates, in any order; one that is named twice counts once.
+            priority: how urgent it is.
+            fair_key: in whose name it is: those of one priority take turns.
+
+        Raises:
+            CapacityRefused, CapacityQueueFull, CapacityTimeout: by the limits' rules. Nothing is held then.
+            Preempted: somebody urgent took the token of a `preemptible` limit, and the block was cancelled because of
+                that. (A block that ended by itself ends as it would have; a cancellation from outside stays one.)
+            UnknownLimit: no limit has that name.
+
+        """
+        if priority.__class__ is not Priority or (fair_key is not None and fair_key.__class__ is not str):
+            _check_request(priority, fair_key)
+        lines, rates = self._in_order(names)
+        if self._preemptible and priority is not Priority.URGENT and not self._preemptible.isdisjoint(names):
+            return YieldingHold(lines, rates, priority, fair_key)
+        return Hold(lines, rates, priority, fair_key)
+
+    def hold_nowait(self, *names: str) -> AbstractContextManager[None]:
+        """Hold one token of each limit while the block runs, or raise `CapacityRefused` at once; `UnknownLimit`.
+
+        Spends one permit of each rate too. Nobody takes these tokens away, be the limit `preemptible` or not.
+        """
+        return HoldNow(*self._in_order(names))
+
+    # ---- changing and looking
+
+    @enable_ki_protection
     def resize(self, name: str, tokens: int, /) -> None:
-        """Change how many tokens there are; who holds one keeps it. Raises `UnknownLimit`."""
-        line = self._line(name)
-        check_tokens(name, tokens)
-        line.limit = evolve(line.limit, tokens=tokens)
-        line.hand_out()
+        """Change how many tokens there are, or how many permits a rate has in its period.
+
+        More tokens go to those who wait at once. Fewer take none away: who holds one keeps it, and nobody gets one
+        until less are held than there are; with 0 nobody ever does. Raises `UnknownLimit`.
+        """
+        if name in self._rates:
+            self._rates[name].resize(tokens)
+        else:
+            self._line(name).resize(tokens)
 
     def waiting(self, name: str, /) -> tuple[Waiter, ...]:
-        """Return the line of a limit, who is next first. Raises `UnknownLimit`."""
-        return self._line(name).waiters()
+        """Return the line of a limit, in the order in which it will be served if nobody else comes.
+
+        Positions stay right however long it takes, for all age alike. Of a rate nobody is shown: see its own
+        `statistics()`. Raises `UnknownLimit`.
+        """
+        return () if name in self._rates else self._line(name).waiters()
 
     def statistics(self) -> Mapping[str, LimitStatistics]:
-        """Return the figures of all limits; call it in a Trio task."""
-        now = trio.current_time()
-        return MappingProxyType({name: line.statistics(now) for name, line in self._lines.items()})
+        """Return the figures of all limits; call it in a Trio task. Rates have figures of their own."""
+        return MappingProxyType({name: line.statistics() for name, line in self._lines.items()})
 
-    def _line(self, name: str) -> _Line:
+    def line(self, name: str, /) -> Line:
+        """Return a limit at work. Internal: for layers above that take and give back tokens without a block."""
+        return self._line(name)
+
+    # ---- names
+
+    def _line(self, name: str) -> Line:
         try:
             return self._lines[name]
         except KeyError:
-            known = ", ".join(map(repr, self._lines)) or "none"
+            known = ", ".join(map(repr, (*self._lines, *self._rates))) or "none"
             msg = f"there is no limit {name!r} (there are: {known})"
             raise UnknownLimit(msg) from None
+        except TypeError:
+            msg = f"name limits by strings, one by one, such as hold('llm', 'gpu'), not {name!r}"
+            raise TypeError(msg) from None
 
-    def _in_order(self, names: tuple[str, ...]) -> list[_Line]:
+    def _in_order(self, names: tuple[str, ...]) -> tuple[tuple[Line, ...], tuple[Rate, ...]]:
+        """Return the limits in the order in which everybody takes them, and the rates."""
+        if len(names) == 1 and not self._rates:
+            return (self._line(names[0]),), ()
         if not names:
             msg = "name the limits to hold, such as hold('llm')"
             raise ValueError(msg)
-        return [self._line(name) for name in sorted(set(names))]
+        for name in names:
+            if name.__class__ is not str or name not in self._rates:
+                self._line(name)
+        ordered = sorted(set(names))
+        lines = tuple(self._lines[name] for name in ordered if name not in self._rates)
+        return lines, tuple(self._rates[name] for name in ordered if name in self._rates)
 
 
-async def _take(line: _Line, request: _Request) -> None:
-    if line.take_nowait():
-        try:
-            await trio.lowlevel.checkpoint()
-        except BaseException:
-            line.give_back()
-            raise
-        return
-    if line.limit.when_full is WhenFull.REFUSE:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        raise line.refuse("no token is free, and its rule is to refuse")
-    line.enter(request)
-    try:
-        await _wait_turn(line, request)
-    except BaseException:
-        line.leave(request)
-        raise
+def _check_new(name: str, lines: Mapping[str, Line], rates: Mapping[str, Rate]) -> None:
+    if name in lines or name in rates:
+        msg = f"two limits are named {name!r}: names must differ"
+        raise ValueError(msg)
 
 
-async def _wait_turn(line: _Line, request: _Request) -> None:
-    patience = line.limit.wait_timeout
-    with trio.CancelScope() as scope:
-        if patience is not None:
-            scope.deadline = request.since + patience
-        await request.turn.wait()
-    if not request.granted:
-        line.refused += 1
-        msg = f"limit {line.limit.name!r}: no token came in {patience} s, {len(line.waiting) - 1} others wait"
-        raise CapacityTimeout(msg)
+def _has(one: object, methods: tuple[str, ...]) -> bool:
+    return all(hasattr(one, method) for method in methods)
+
+
+def _check_request(priority: object, fair_key: object) -> None:
+    check_choice("priority", Priority, priority)
+    if fair_key is not None and not isinstance(fair_key, str):
+        msg = f"fair_key must be a string such as 'alice', or None, not {fair_key!r}"
+        raise TypeError(msg)

@@ -22,7 +22,7 @@ from supervisors._lock_table import Ends, LockTable, Request
 from supervisors._spec import check_name, check_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
     from supervisors._lock_names import Claim
@@ -287,14 +287,14 @@ class Locks:
     # ---- getting
 
     async def _acquire(self, asked: _Asked, timeout: float | None) -> None:
-        if not self._ask(asked):
-            # A single try never waits, so it cannot wait for itself.
-            self._enter(asked, may_ring=timeout == 0)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._ask(asked):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        # A single try never waits, so it cannot wait for itself.
+        self._enter(asked, may_ring=timeout == 0)
         try:
-            if asked.held:
-                await trio.lowlevel.checkpoint()
-            else:
-                await self._wait(asked, timeout)
+            await self._wait(asked, timeout)
         except BaseException:
             self._leave(asked)
             raise
@@ -313,7 +313,7 @@ class Locks:
     def _enter(self, asked: _Asked, *, may_ring: bool) -> None:
         ring = self._table.enter(asked, may_ring=may_ring)
         if ring:
-            raise LockCycle(_told(list(_ours(ring))))
+            raise LockCycle(_told(tuple(_ours(ring))))
 
     async def _wait(self, asked: _Asked, timeout: float | None) -> None:
         asked.give_up = inf if timeout is None else asked.since + timeout
@@ -399,10 +399,6 @@ def _quoted(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names))
 
 
-def _told(ring: list[_Asked]) -> str:
-    first, *others, last = ring
-    told = f"{first.holder!r} would wait for ever for {_quoted(first.names)}"
-    if not others:
-        return f"{told}: it holds {_quoted(last.names)} itself, ask for all at once"
-    way = "".join(f", which waits for {other.holder!r} ({_quoted(other.names)})" for other in (*others, last))
-    return f"{told}{way}: ask for all at once, or always in the same order"
+def _told(ring: Sequence[_Asked]) -> str:
+    way = ", ".join(f"{one.holder!r} {'holds' if one.held else 'waits for'} {_quoted(one.names)}" for one in ring)
+    return f"{ring[0].holder!r} would wait for ever: {way}; ask for all at once in one hold()"

@@ -171,12 +171,14 @@ class LoopWatch:
 
     # ---- in the loop
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    async def end(self) -> None:
+    async def _end(self) -> None:
         """End the thread and wait for it."""
+        if self._thread.ident is None:
+            return  # it could not be started
         self._over.set()
         self._poke.set()
         # It ends at once, unless it is telling just now. As long as is not called blocking here, the loop waits itself:
@@ -348,10 +350,10 @@ async def open_watch(
     await trio.lowlevel.checkpoint()
     watch = LoopWatch(tell, threshold, threshold if interval is None else interval, machinery)
     try:
-        watch.begin()
+        watch._begin()
         yield watch
     finally:
-        await watch.end()
+        await watch._end()
 
 
 def watch_loop(

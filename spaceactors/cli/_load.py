@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spaceactors import Actor, handlers_of
+from attrs import evolve
+
+from spaceactors import Actor, ConfigError, RuntimeConfig, Settings, handlers_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -48,6 +50,16 @@ def load_deps(actor: type[Actor[Any]], target: str | None) -> dict[str, Any]:
     if target is None:
         return {}
     return {"deps": _named(*_module_and_name(target, "open_deps"), target)}
+
+
+def load_settings(path: str | None, **given: float | None) -> Settings:
+    """What a file says of the runtime, and the options that were given over it."""
+    try:
+        settings = Settings(RuntimeConfig()) if path is None else Settings.from_toml(path)
+    except ConfigError as error:
+        raise UnusableArgument(f"--config {error}") from error
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return evolve(settings, config=evolve(settings.config, **chosen))
 
 
 def _module_and_name(target: str, example: str) -> tuple[ModuleType, str]:

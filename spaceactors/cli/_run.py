@@ -10,8 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from spaceactors import RuntimeConfig
-from spaceactors.cli._load import load_actor, load_deps
+from spaceactors.cli._load import load_actor, load_deps, load_settings
 from spaceactors.cli._report import as_json, as_table
 from spaceactors.cli._session import Job, Session, run_session
 from spaceactors.cli._stores import make_store
@@ -31,10 +30,11 @@ def run(
     deps: str | None = None,
     store: str | None = None,
     once: Annotated[bool, Switch] = False,
-    max_live: Annotated[int, AtLeastOne] = RuntimeConfig().max_live_spaces,
+    config: str | None = None,
+    max_live: Annotated[int | None, AtLeastOne] = None,
     one_lane: Annotated[bool, Switch] = False,
     in_flight: Annotated[int, AtLeastOne] = 1000,
-    drain_timeout: Annotated[float, Parameter(validator=Number(gte=0))] = 30.0,
+    drain_timeout: Annotated[float | None, Parameter(validator=Number(gte=0))] = None,
 ) -> int:
     """Run an actor over calls, one JSON object a line, and write what became of each, one JSON object a line.
 
@@ -53,16 +53,26 @@ def run(
             it they are in memory, and gone at the end.
         once: Handle each line once, however often the run is repeated on its store: a line without an id gets one made
             of the input's name, the line's number and text. One that was handled is answered with the recorded reply.
-        max_live: Keep at most so many spaces live; those that were idle longest go first.
+        config: A TOML file with the bounds of the runtime and its limits, in the table [spaceactors].
+        max_live: Keep at most so many spaces live (10000, or as the file says); those that were idle longest go first.
         one_lane: Run one turn at a time in all spaces together.
         in_flight: Read no further while so many calls have no answer.
-        drain_timeout: Seconds that accepted calls may take to finish after Ctrl-C.
+        drain_timeout: Seconds that accepted calls may take to finish after Ctrl-C (30, or what the file says).
     """
     with redirect_stdout(sys.stderr):  # what the actor prints is no data
         actor = load_actor(target)
-        config = RuntimeConfig(max_live_spaces=max_live, drain_timeout=drain_timeout)
+        settings = load_settings(config, max_live_spaces=max_live, drain_timeout=drain_timeout)
         where = None if store is None else make_store(store)
-        job = Job(actor, config, one_lane, load_deps(actor, deps), in_flight, where, Path(input).name if once else None)
+        job = Job(
+            actor,
+            settings.config,
+            one_lane,
+            load_deps(actor, deps),
+            in_flight,
+            store=where,
+            once=Path(input).name if once else None,
+            limits=settings.limits,
+        )
         console = Console(stderr=True, highlight=False)
         with open_source(input) as source, open_sink(output) as sink:
             quiet = json or not console.is_terminal or sink.isatty()

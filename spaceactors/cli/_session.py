@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from spaceactors import Actor, Runtime, Store
+    from spaceactors import Actor, Limit, Runtime, Store
     from spaceactors.cli._lines import Call, Invalid
 
 RESULTS_WAITING = 100  # for the writer: enough to write many at once, few enough to hold askers back behind a slow disk
@@ -40,6 +40,7 @@ class Job:
     in_flight: int  # calls without an answer after which the reader waits
     store: Store | None = None  # where the spaces are kept; None: in memory
     once: str | None = None  # the input's name, where each of its lines is handled once
+    limits: tuple[Limit, ...] = ()  # what the actor's handlers may name
 
 
 @define
@@ -98,8 +99,10 @@ async def run_session(session: Session, console: Console | None) -> Summary:
 async def open_job(job: Job) -> AsyncGenerator[Runtime[Any]]:
     """Open the runtime; what goes wrong there (with the dependencies, mostly) is the command line's mistake."""
     async with AsyncExitStack() as opened:
-        runtime = open_runtime(job.actor, store=job.store, config=job.config, one_lane=job.one_lane, **job.deps)
         try:
+            runtime = open_runtime(
+                job.actor, store=job.store, limits=job.limits, config=job.config, one_lane=job.one_lane, **job.deps
+            )
             running = await opened.enter_async_context(runtime)
         except Exception as error:
             raise UnusableArgument(f"the runtime cannot be opened: {told(error)}") from error

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import random
 from contextlib import asynccontextmanager, suppress
-from math import inf, isfinite
-from typing import TYPE_CHECKING, Any, TypeVar, cast, final
+from math import inf
+from typing import TYPE_CHECKING, Any, TypeVar, final
 from uuid import uuid4
 
 import psycopg
@@ -24,12 +24,15 @@ from spaceactors._errors import StoreError
 from spaceactors.stores._postgres_link import Address, Link, lost
 from spaceactors.stores._postgres_sql import Texts
 from supervisors import CapacityTimeout, LeaseExpired
+from supervisors._lock_names import DIRECTORY, claims_of
+from supervisors._locks import check_ttl
 from supervisors._spec import check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
     from spaceactors.stores._postgres_sql import Sending
+    from supervisors import Lease
 
 T = TypeVar("T")
 
@@ -78,8 +81,8 @@ _RELEASE = "DELETE FROM spaceactors_locks WHERE name = ANY(%s) AND token = %s"
 
 
 @final
-class Lease:
-    """The right to something by name, for a while; made by `PostgresLocks.hold`."""
+class PostgresLease:
+    """The right to something by name, for a while; made by `PostgresLocks.hold`, told at `supervisors.Lease`."""
 
     def __init__(self, table: _Table, names: tuple[str, ...], token: int, scope: trio.CancelScope) -> None:
         self._table = table
@@ -116,7 +119,7 @@ class Lease:
             StoreError: the database cannot be asked; the lease ends when it would have.
 
         """
-        _check_ttl(ttl)
+        check_ttl(ttl)
         begin = trio.current_time()
         if not await self._table.call(self._table.extend, self._names, self._token, ttl):
             self._scope.cancel()
@@ -131,6 +134,9 @@ class PostgresLocks:
     When you would want it: one of many services may charge an order, rebuild an index, talk to a device. A lock ends by
     itself (`ttl`), so that a holder who dies holds up nobody for long; use `Lease.token` to keep out one who comes back
     late.
+
+    It is a `LockPort`, as `supervisors.Locks` for one process is: code that is written for that port runs with either.
+    A `file:` path has one spelling here too; a name with `dir:` is refused, for it would not cover what is below it.
 
     Args:
         dsn: as for `PostgresStore`. The locks are kept in a table of the first schema of its `search_path`, made when
@@ -173,11 +179,12 @@ class PostgresLocks:
         Raises:
             CapacityTimeout: not to be had in time.
             LeaseExpired: the lease ended before the block did.
+            ValueError: a directory, or a path that is none.
             StoreError: the database cannot be asked now.
 
         """
         wanted = _checked(names)
-        _check_ttl(ttl)
+        check_ttl(ttl)
         if timeout is not None:
             check_seconds("timeout", timeout)
         token, deadline = await self._take(wanted, ttl, timeout)
@@ -185,7 +192,7 @@ class PostgresLocks:
         held = False
         try:
             with scope:
-                yield Lease(self._table, wanted, token, scope)
+                yield PostgresLease(self._table, wanted, token, scope)
         finally:
             held = await self._give_back(wanted, token)
         if scope.cancelled_caught or not (held or trio.current_time() < scope.deadline):
@@ -220,20 +227,12 @@ class PostgresLocks:
 
 
 def _checked(names: Sequence[object]) -> tuple[str, ...]:
-    if not names:
-        raise TypeError('hold() needs the name of at least one lock, such as hold("order:7", ttl=30)')
-    texts: set[str] = set()
-    for name in names:
-        if not isinstance(name, str) or not name or "\0" in name:
-            raise TypeError(f"the name of a lock must be a text that is not empty, not {name!r}")
-        texts.add(name)
-    return tuple(sorted(texts))
-
-
-def _check_ttl(ttl: object) -> None:
-    check_seconds("ttl", ttl)
-    if not ttl or not isfinite(cast("float", ttl)):
-        raise ValueError(f"ttl must be more than 0 seconds and not for ever (who dies holds up others), not {ttl!r}")
+    wanted = tuple(name for name, _ in claims_of(names, ()))
+    for name in wanted:
+        if name.startswith(DIRECTORY):
+            told = f"the lock {name!r} would not cover what lies below it: PostgresLocks knows no directories"
+            raise ValueError(f"{told}; lock files one by one, or use a name such as 'tree:src' that all agree on")
+    return wanted
 
 
 def _told(names: tuple[str, ...], what: str) -> str:

@@ -34,6 +34,10 @@ class Notes:
         """Return all whole lines."""
         return list(self._lines())
 
+    def size(self) -> int:
+        """Return how many bytes there are."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
     def _lines(self) -> Iterator[list[Any]]:
         if not self.path.exists():
             return

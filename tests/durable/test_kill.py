@@ -26,20 +26,20 @@ KILLS = 200
 
 def kill(kills, directory, *more):
     command = (sys.executable, "-m", "tests.durable.kill_run", "--kills", str(kills), "--keep", str(directory), *more)
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=220)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1100)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{kills} kills" in done.stdout
     return done.stdout
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(1200)
 def test_D1_D4_H1_T10_two_hundred_kills_lose_nothing_and_double_nothing(tmp_path):
     kill(KILLS, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(1200)
 def test_D1_D6_nor_do_kills_of_the_service_and_of_its_postgresql(tmp_path):
     require_driver()
     assert " 0 outages" not in kill(25, tmp_path, "--postgres", "--spaces", "120", "--seed", "1")
@@ -82,18 +82,19 @@ trio.run(main, sys.argv[1], sys.argv[2] == "first")
 async def look(path):
     async with open_runtime(Bomb, store=SqliteStore(path)) as runtime:
         bob = runtime.space("bob")
-        with trio.fail_after(10):
+        with trio.fail_after(100):
             while (await runtime.snapshot()).ledger.pending:  # noqa: ASYNC110 (nobody tells)
                 await trio.sleep(0.01)
         letters = await runtime.dead_letters.list()
         return await bob.state(), await runtime.space("other").state(), letters
 
 
+@pytest.mark.timeout(240)
 def test_D1_a_message_that_kills_its_process_each_time_fails_after_its_recoveries_and_holds_nobody_up(tmp_path):
     path = tmp_path / "bombs.db"
     for number in range(3):
         command = (sys.executable, "-c", PROGRAM, str(path), "first" if number == 0 else "again")
-        done = subprocess.run(command, cwd=ROOT, check=False, timeout=30, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=ROOT, check=False, timeout=200, capture_output=True, text=True)
         assert done.returncode == -signal.SIGKILL, done.stderr
     bob, other, letters = trio.run(look, path)
     assert bob == ("before", "behind")

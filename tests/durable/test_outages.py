@@ -26,7 +26,7 @@ from spaceactors.stores._sqlite import SqliteEngine
 from tests.stores import postgres
 from tests.stores.proxy import proxy_to
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 # Of these a few fill whatever free space the pages of a small file have.
 LARGE = "x" * 20_000
@@ -147,7 +147,7 @@ def service(store, gates=None):
 
 
 async def until(holds, *args):
-    with trio.fail_after(30):
+    with trio.fail_after(100):
         while not await holds(*args):  # noqa: ASYNC110 (nobody tells)
             await trio.sleep(0.01)
 
@@ -199,7 +199,7 @@ async def test_D6_a_sender_is_told_and_may_send_again_when_it_heals(place):
 
 async def persist(call, *args):
     """Call until the store is there again: it may take a moment to see that."""
-    with trio.fail_after(30):
+    with trio.fail_after(100):
         while True:
             try:
                 return await call(*args)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ read word <&3; kill -INT $server; wait $server
 [ "$word" = keep ] || rm -rf "$home"
 """
 
-WAITED = 20.0  # seconds for a server to come or to go
+WAITED = 120.0  # seconds for a server to come or to go; a busy machine is no failure
 
 
 def binaries() -> Path | None:
@@ -74,9 +75,15 @@ class Server:
         self._bin = bin_
         self._names = count(1)
         self._keeper: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self._reserved = socket.socket()
+        if sys.platform == "linux":
+            # A socket that does not listen keeps a port for those who ask for it by number: while the server is down,
+            # nobody is given it who would take any.
+            self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reserved.bind(("127.0.0.1", 0))
+        self.port: int = self._reserved.getsockname()[1]
+        if sys.platform != "linux":
+            self._reserved.close()
 
     # PostgreSQL does not run as root.
     @property
@@ -152,11 +159,15 @@ class Server:
     def kill(self) -> None:
         """End it as a crash of the machine would: no process of it gets to say anything."""
         pid = self.pid
+        os.kill(pid, signal.SIGSTOP)  # no more children while they are counted
         children = subprocess.run(("pgrep", "-P", str(pid)), capture_output=True, check=False).stdout.split()
-        for one in (pid, *map(int, children)):
+        all_ = (pid, *map(int, children))
+        for one in all_:
             with suppress(ProcessLookupError):
                 os.kill(one, signal.SIGKILL)
         self._gone()
+        # A new server does not start while one of them still has the memory of the old one.
+        self._until(lambda: not any(map(is_running, all_)), "has processes left")
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def stop(self) -> None:
@@ -175,7 +186,6 @@ class Server:
         self._keeper.stdin.close()
         self._keeper.wait(WAITED)
         self._keeper = None
-        # The processes of a killed server notice within a moment, and hold its memory until then.
         self._until(self._left, "did not go")
 
     def _left(self) -> bool:
@@ -191,6 +201,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 os.killpg(self._keeper.pid, signal.SIGKILL)
                 self._keeper.wait()
+        self._reserved.close()
 
     def new_schema(self) -> str:
         """Make an empty schema, which is quicker than a database; return a dsn that leads there."""
@@ -202,6 +213,17 @@ class Server:
     def dsn(self, *, port: int | None = None, schema: str = "public", database: str = "postgres") -> str:
         where = f"127.0.0.1:{port or self.port}/{database}"
         return f"postgresql://tester:hush-hush@{where}?options=-csearch_path%3D{schema}"
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether there is such a process that has not ended."""
+    try:
+        if Path("/proc/self/stat").exists():
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        os.kill(pid, 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return True
 
 
 @contextmanager

@@ -67,6 +67,8 @@ class Proxy:
         for one in (client, server):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as both ends do: else answers wait for 40 ms
         self._sockets += [client, server]
+        if self.down:  # since it was accepted: who cut all did not see it
+            self.cut_all()
         for way in (self._to_server, self._to_client):
             threading.Thread(target=way, args=(client, server), daemon=True).start()
 

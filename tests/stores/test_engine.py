@@ -723,7 +723,7 @@ def test_readers_see_what_was_committed_while_a_batch_is_written(engine: Opened)
             if not low <= len(entries) <= high:
                 torn.append((low, len(entries), high))
 
-    threads = [threading.Thread(target=read) for _ in range(4)]
+    threads = [threading.Thread(target=read, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     try:
@@ -732,7 +732,7 @@ def test_readers_see_what_was_committed_while_a_batch_is_written(engine: Opened)
     finally:
         done.set()
         for thread in threads:
-            thread.join(10)
+            thread.join()
     assert torn == []
 
 

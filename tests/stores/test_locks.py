@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from spaceactors._errors import StoreError
-from supervisors import CapacityTimeout, LeaseExpired
+from supervisors import CapacityTimeout, LeaseExpired, LockPort, Locks
 from tests.stores.postgres import Server, require_driver
 from tests.stores.proxy import Cut, proxy_to
 
@@ -31,7 +31,7 @@ MakeLocks = Callable[[], PostgresLocks]
 
 @pytest.fixture
 def locks(dsn: str) -> Iterator[PostgresLocks]:
-    made = PostgresLocks(dsn)
+    made = PostgresLocks(dsn, patience=60.0)
     yield made
     made._table.close()
 
@@ -39,7 +39,7 @@ def locks(dsn: str) -> Iterator[PostgresLocks]:
 @pytest.fixture
 def others(dsn: str) -> Iterator[PostgresLocks]:
     """As another process would have them."""
-    made = PostgresLocks(dsn)
+    made = PostgresLocks(dsn, patience=60.0)
     yield made
     made._table.close()
 
@@ -124,16 +124,14 @@ async def test_a_lease_survives_a_restart_of_the_server(
 
 
 async def test_a_block_that_outlasts_its_lease_is_cancelled_and_told(locks: PostgresLocks):
-    begin = trio.current_time()
     with pytest.raises(LeaseExpired, match="extend"):
         async with locks.hold(NAME, ttl=0.2):
-            await trio.sleep(30)
-    assert trio.current_time() - begin < 5
+            await trio.sleep_forever()
 
 
 async def test_another_has_the_lock_after_its_holder_died(locks: PostgresLocks, others: PostgresLocks):
     locks._table.take((NAME,), "one that died", 0.2)
-    async with others.hold(NAME, ttl=30, timeout=10):
+    async with others.hold(NAME, ttl=30):
         pass
 
 
@@ -159,9 +157,11 @@ async def test_what_the_block_raises_comes_out_and_the_lock_is_free(locks: Postg
 
 
 async def test_a_cancelled_block_gives_its_lock_back(locks: PostgresLocks, others: PostgresLocks):
-    with trio.move_on_after(0.1):
+    with trio.CancelScope() as scope:
         async with locks.hold(NAME, ttl=30):
+            scope.cancel()
             await trio.sleep_forever()
+    assert scope.cancelled_caught
     async with others.hold(NAME, ttl=30, timeout=0):
         pass
 
@@ -191,14 +191,13 @@ async def test_leases_of_the_dead_are_swept_away(locks: PostgresLocks, others: P
 # ---- extending
 
 
-async def test_an_extended_lease_lasts_longer(locks: PostgresLocks, others: PostgresLocks):
-    async with locks.hold(NAME, ttl=0.3) as lease:
-        await lease.extend(30)
-        assert 25 < lease.seconds_left <= 30
-        await trio.sleep(0.4)
-        with pytest.raises(CapacityTimeout):
-            async with others.hold(NAME, ttl=30, timeout=0):
-                pass
+async def test_an_extended_lease_lasts_longer(locks: PostgresLocks, dsn: str):
+    """Here, where its block is cancelled at its end, and in the database, which gives it to others then."""
+    async with locks.hold(NAME, ttl=300) as lease:
+        await lease.extend(900)
+        assert 300 < lease.seconds_left <= 900
+        ((left,),) = rows(dsn, "SELECT extract(epoch FROM expires_at - now())::float8 FROM spaceactors_locks")
+        assert 300 < left <= 900  # type: ignore[operator]
 
 
 async def test_a_lease_that_has_ended_cannot_be_extended(locks: PostgresLocks, others: PostgresLocks):
@@ -215,7 +214,7 @@ async def test_a_lease_can_be_made_shorter(locks: PostgresLocks):
     with pytest.raises(LeaseExpired):
         async with locks.hold(NAME, ttl=30) as lease:
             await lease.extend(0.1)
-            await trio.sleep(10)
+            await trio.sleep_forever()
 
 
 # ---- several
@@ -239,14 +238,13 @@ async def test_two_that_want_the_same_several_in_other_orders_both_get_them(
 ):
     async def take(one: PostgresLocks, names: list[str]) -> None:
         for _ in range(10):
-            async with one.hold(*names, ttl=30, timeout=20):
+            async with one.hold(*names, ttl=300):
                 await trio.lowlevel.checkpoint()
 
     names = [f"n{n}" for n in range(8)]
-    with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(take, locks, names)
-            nursery.start_soon(take, others, names[::-1])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take, locks, names)
+        nursery.start_soon(take, others, names[::-1])
 
 
 # ---- faults
@@ -297,6 +295,8 @@ async def test_a_closed_one_says_so(dsn: str):
         (["a"], {"ttl": float("inf")}, ValueError),
         (["a"], {"ttl": "1"}, TypeError),
         (["a"], {"ttl": 1, "timeout": -1}, ValueError),
+        (["file:../a"], {"ttl": 1}, ValueError),
+        (["dir:src"], {"ttl": 1}, ValueError),
     ],
 )
 async def test_what_makes_no_sense_is_refused_at_the_door(
@@ -304,6 +304,42 @@ async def test_what_makes_no_sense_is_refused_at_the_door(
 ):
     with pytest.raises(error):
         async with locks.hold(*names, **options):
+            pass
+
+
+# ---- as a port
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def port(request: pytest.FixtureRequest) -> LockPort:
+    if request.param == "memory":
+        return Locks(grace=0)
+    found: PostgresLocks = request.getfixturevalue("locks")
+    return found
+
+
+async def test_code_that_is_written_for_the_port_runs_with_either(port: LockPort):
+    async with port.hold("file:./b", "a", ttl=30.0) as lease:
+        assert lease.names == ("a", "file:b")
+        assert 0 < lease.seconds_left <= 30
+        with pytest.raises(CapacityTimeout):
+            async with port.hold("file:b", ttl=30.0, timeout=0):
+                pass
+        await lease.extend(60.0)
+        assert lease.seconds_left > 30
+    with pytest.raises(LeaseExpired):
+        async with port.hold("a", ttl=0.05) as later:
+            assert later.token > lease.token
+            await trio.sleep_forever()
+    async with port.hold("a", ttl=30.0, timeout=0):
+        pass
+    with pytest.raises(LeaseExpired):
+        await lease.extend(1.0)
+
+
+async def test_a_directory_is_refused_where_it_would_cover_nothing(locks: PostgresLocks):
+    with pytest.raises(ValueError, match="PostgresLocks knows no directories; lock files one by one"):
+        async with locks.hold("dir:src", ttl=30):
             pass
 
 
@@ -329,11 +365,12 @@ async def work(locks, dice, told):
             wanted = dice.sample(names, dice.choice([1, 1, 2]))
             late = dice.random() < 0.25
             try:
-                async with locks.hold(*wanted, ttl=0.08 if late else 20.0) as lease:
+                async with locks.hold(*wanted, ttl=0.08 if late else 200.0) as lease:
                     begin = time.monotonic()
-                    await trio.sleep(dice.uniform(0, 0.01))
-                    if late:
-                        time.sleep(dice.uniform(0.05, 0.15))  # it stands still, and notices nothing
+                    if late:  # or almost: it stands still, and notices nothing
+                        time.sleep(lease.seconds_left * dice.uniform(0.6, 1.2) + dice.choice([0.0, 0.07]))
+                    else:
+                        await trio.sleep(dice.uniform(0, 0.01))
                     accepted = [use(connection, name, lease.token) for name in wanted]
                     end = time.monotonic()
                     told.append((lease.token, begin, end, wanted, accepted, lease.seconds_left > 0))
@@ -351,6 +388,7 @@ trio.run(main)
 """
 
 
+@pytest.mark.timeout(240)
 def test_of_many_holders_the_guarded_resource_accepts_tokens_in_order_only(dsn: str):
     """Three processes with four tasks each; some stand still past the end of their lease and come too late."""
     names = ["red", "green", "blue"]
@@ -360,11 +398,11 @@ def test_of_many_holders_the_guarded_resource_accepts_tokens_in_order_only(dsn: 
             connection.execute("INSERT INTO guarded VALUES (%s, 0, '{}')", (name,))
     command = [(sys.executable, "-c", WORKER, dsn, str(seed), " ".join(names)) for seed in range(3)]
     processes = [subprocess.Popen(one, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for one in command]
-    answers = [process.communicate(timeout=50) for process in processes]
+    answers = [process.communicate(timeout=200) for process in processes]
     assert all(process.returncode == 0 for process in processes), answers
     told = sorted(line for out, _ in answers for line in json.loads(out))
     tokens = [line[0] for line in told]
-    assert len(tokens) == len(set(tokens)) > 100
+    assert len(tokens) == len(set(tokens)) == 3 * 4 * 12
     for name in names:
         own = [line for line in told if name in line[3]]
         # Who had the lock in time was accepted; nobody had it at the same time, and later tokens were given later.

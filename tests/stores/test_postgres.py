@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from spaceactors._errors import StoreError
 from spaceactors._store import EpochLost
 from spaceactors.stores import _schema as schema
-from spaceactors.stores._engine import Engine
+from spaceactors.stores._engine import Engine, Loaded
 from tests.stores.engine_cases import KIND, A, B, Opened, begins, entry, known, message, saves, settles, timer
 from tests.stores.postgres import Server, require_driver
 
@@ -139,6 +140,7 @@ engine.close()
 """
 
 
+@pytest.mark.timeout(240)
 def test_processes_that_open_at_once_do_not_collide(dsn: str):
     command = (sys.executable, "-c", OPENING, dsn)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -150,7 +152,7 @@ def test_processes_that_open_at_once_do_not_collide(dsn: str):
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    answers = [process.communicate(timeout=30) for process in processes]
+    answers = [process.communicate(timeout=200) for process in processes]
     assert sorted(out.strip() for out, _ in answers) == ["1", "2", "3"], answers
 
 
@@ -167,26 +169,37 @@ def test_D2_an_earlier_opening_keeps_nothing_of_a_space_that_a_later_one_has_loa
     assert (new.engine.recent(A, 9), new.engine.timers(A), new.numbers(B)) == ([], [], [])
 
 
+@pytest.mark.timeout(240)
 def test_D2_a_message_of_an_earlier_opening_comes_before_the_load_or_not_at_all(
     make_postgres_engine: MakeEngine, dsn: str
 ):
     """A load waits for the message that the earlier opening is just putting there, and finds it."""
-    stale, new = (Opened(engine, engine.open()) for engine in (make_postgres_engine(), make_postgres_engine()))
+    patient = dsn + "%20-cstatement_timeout%3D200s"
+    stale, new = (
+        Opened(engine, engine.open()) for engine in [make_postgres_engine(patient, patience=200.0) for _ in range(2)]
+    )
     stale.begin(A)
     run_sql(
         dsn,
         "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN PERFORM pg_sleep(0.4); RETURN NULL; END $$",
+        " $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NULL; END $$",
         "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON mailbox DEFERRABLE INITIALLY DEFERRED"
         " FOR EACH ROW EXECUTE FUNCTION linger()",
     )
     answers: list[object] = []
-    sending = threading.Thread(target=lambda: answers.extend(stale.engine.write([[message(A, 1, epoch=stale.epoch)]])))
-    sending.start()
-    while not asked(dsn, "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%COMMIT%' AND wait_event = 'PgSleep'"):
-        assert sending.is_alive()
-    (loaded,) = new.engine.load([A], new.epoch)
-    sending.join(10)
+    found: list[Loaded | None] = []
+    turn = [message(A, 1, epoch=stale.epoch)]
+    sending = threading.Thread(target=lambda: answers.extend(stale.engine.write([turn])), daemon=True)
+    loading = threading.Thread(target=lambda: found.extend(new.engine.load([A], new.epoch)), daemon=True)
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(7)")  # until this connection ends
+        for number, thread in enumerate((sending, loading), 1):
+            thread.start()
+            while len(asked(dsn, "SELECT FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0")) < number:
+                assert thread.is_alive()
+    sending.join()
+    loading.join()
+    (loaded,) = found
     assert loaded is not None
     assert answers == [None]
     assert [row.number for row in loaded.messages] == [1]
@@ -197,7 +210,7 @@ def test_D2_a_message_of_an_earlier_opening_comes_before_the_load_or_not_at_all(
 
 def test_no_table_is_read_through_however_it_has_grown(make_postgres_engine: MakeEngine, dsn: str):
     """Plans made while the tables were empty still go by their keys."""
-    engine = make_postgres_engine()
+    engine = make_postgres_engine(dsn + "&application_name=grown")
     opened = Opened(engine, engine.open())
     for start in range(0, 1200, 300):
         keys = [(KIND, f"{n:05}") for n in range(start, start + 300)]
@@ -211,6 +224,7 @@ def test_no_table_is_read_through_however_it_has_grown(make_postgres_engine: Mak
         engine.load(keys, 1)
     engine.count_recoveries([KIND])
     engine.close()
+    wait_gone(dsn, "grown")  # a session tells what it has read when it ends
     seen = "SELECT relname FROM pg_stat_user_tables WHERE schemaname = current_schema() AND seq_tup_read > 1000"
     assert asked(dsn, seen) == []
     rows = "SELECT n_tup_ins FROM pg_stat_user_tables WHERE schemaname = current_schema() AND relname = 'history'"
@@ -358,7 +372,10 @@ def test_no_connection_is_left_open(make_postgres_engine: MakeEngine, dsn: str):
     engine.verify()
     engine.vacuum()
     engine.close()
-    give_up = 200
-    while asked(dsn, "SELECT 1 FROM pg_stat_activity WHERE application_name = 'left_open'"):
-        give_up -= 1
-        assert give_up
+    wait_gone(dsn, "left_open")
+
+
+def wait_gone(dsn: str, application: str) -> None:
+    """Wait until the server has no connections of this name."""
+    while asked(dsn, f"SELECT 1 FROM pg_stat_activity WHERE application_name = '{application}'"):
+        time.sleep(0.01)

@@ -249,7 +249,7 @@ def test_D1_D2_kill_9_frees_the_file_and_keeps_what_was_written(
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait()
         engine = make_sqlite_engine()
         epoch = engine.open()
     assert epoch == 2

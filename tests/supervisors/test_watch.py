@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from supervisors import ChildSpec, LoopBlocked, LoopFree, open_supervisor, watch_loop
+from supervisors import ChildSpec, LoopBlocked, LoopFree, LoopWatch, open_supervisor, watch_loop
 from supervisors._watch import QUIET, Place, _outwards, guilty, may_tell, stack_lines
 
 # Real seconds. Long enough that a slow machine needs no less, and nobody waits for as long when all is well.
@@ -233,17 +233,22 @@ def test_a_virtual_clock_does_not_run_ahead(blockade):
     assert len(blockade.blocked) == 1
 
 
-def test_a_run_that_dies_ends_the_thread(blockade):
-    async def main():
-        context = watch_loop(0.01, tell=blockade.tell)
-        await context.__aenter__()
-        held.append(context)
+def test_a_run_that_dies_ends_the_thread(blockade, monkeypatch):
+    async def never(watch):
+        pass
 
-    held = []
-    trio.run(main)  # the block was never left
+    async def main():
+        async with watch_loop(0.01, tell=blockade.tell):
+            pass
+
+    broken = []
+    monkeypatch.setattr(threading, "excepthook", broken.append)
+    monkeypatch.setattr(LoopWatch, "_end", never)  # as if the block had not been left
+    trio.run(main)
     for thread in watchers():
         thread.join(PATIENCE)
     assert watchers() == []
+    assert broken == []
 
 
 async def test_it_is_a_child_like_any_other(blockade):

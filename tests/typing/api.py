@@ -23,6 +23,7 @@ from spaceactors import (
     MemoryStore,
     Outcome,
     Overflow,
+    PostgresLocks,
     Priority,
     Reject,
     RestartLimit,
@@ -45,6 +46,10 @@ from supervisors import (
     ChildInfo,
     ChildSpec,
     ChildStatus,
+    InstancePool,
+    Lease,
+    LockPort,
+    Locks,
     OnLimit,
     Restart,
     Strategy,
@@ -329,3 +334,24 @@ async def trees(pick: Callable[[], int]) -> None:
         await pool.start_child(listen)  # E
         await pool.start_child(listen, "1")  # E
     open_supervisor(children, strategy="one_for_one")  # E
+
+
+async def what_is_shared() -> None:
+    port: LockPort = Locks(grace=0.5)
+    port = PostgresLocks("dbname=cafe")
+    async with port.hold("order:7", ttl=30.0, timeout=5.0) as lease:
+        assert_type(lease, Lease)
+        assert_type(lease.token, int)
+        await lease.extend(30.0)
+    port.hold("order:7")  # E  not everybody keeps locks that never end
+    port.hold("a", shared=("b",), ttl=30.0)  # E  nor locks that are shared
+    locks = Locks()
+    async with locks.hold("file:a", shared=("service:db",)) as lease:
+        assert_type(lease, Lease)
+    with locks.hold_nowait("file:a", ttl=1.0) as lease:
+        assert_type(lease, Lease)
+    locks.hold(7)  # E
+    async with InstancePool(lambda: connect("localhost"), 5, idle_timeout=60.0, broken=OSError) as clients:
+        async with clients.use(priority=Priority.HIGH) as client:
+            assert_type(client, Connection)
+    InstancePool(connect, 5)  # E  a factory takes nothing

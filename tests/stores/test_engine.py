@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,10 +17,8 @@ from spaceactors.stores._engine import (
     STOPPED,
     Engine,
     EntryRow,
-    Key,
     MessageRow,
     Put,
-    Row,
     SpaceRow,
     TimerRow,
 )
@@ -149,7 +148,7 @@ def test_an_epoch_guards_single_messages_of_a_batch_with_and_without(engine: Ope
 
 
 @pytest.mark.parametrize("settled", [settles, settles_plainly])
-def test_a_settled_message_cannot_be_settled_again(engine: Opened, settled: Callable[[Key, int], Row]):
+def test_a_settled_message_cannot_be_settled_again(engine: Opened, settled: Callable[..., Any]):
     engine.begin(A)
     engine.keep([message(A, 1), message(A, 2)])
     errors = engine.engine.write([[settled(A, 1)], [settled(A, 1)]])
@@ -158,7 +157,7 @@ def test_a_settled_message_cannot_be_settled_again(engine: Opened, settled: Call
 
 
 @pytest.mark.parametrize("settled", [settles, settles_plainly])
-def test_a_message_is_settled_only_in_its_own_space(engine: Opened, settled: Callable[[Key, int], Row]):
+def test_a_message_is_settled_only_in_its_own_space(engine: Opened, settled: Callable[..., Any]):
     engine.begin(A, B)
     engine.keep([message(A, 1)], [message(A, 2)])
     errors = engine.engine.write([[settled(B, 1)], [settled(B, 2)]])

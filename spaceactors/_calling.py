@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from spaceactors import _door as door
+from spaceactors import _landing as landing
 from spaceactors._errors import BadCall
 from spaceactors._message import Message, MessageOptions, new_message
 from spaceactors._space import Source
@@ -80,8 +81,19 @@ def stored_quickly(
     if handler is None or len(args) != handler.exact or len(space.mailbox) >= space.capacity:
         return None
     message = new_message(handler, args, handle._options, space.clock.now)
-    pack(durable, handle, message)
-    door.accept(space, message)
+    try:
+        durable.pack(message, space.kind.name)
+    except BadCall as error:
+        raise BadCall(*error.args, space=handle, message=message) from error.__cause__
+    if space.lane is not None:
+        door.accept(space, message)
+        return message
+    # `door.accept` once more, without what a plain message does not need.
+    extra = message.rare()
+    durable.number(message)
+    landing.land(space, message, extra)
+    space.mailbox.append(message)
+    space.accepted += 1
     return message
 
 

@@ -23,13 +23,16 @@ _FURTHEST = datetime.max.replace(tzinfo=UTC)
 class TickClock(trio.abc.Instrument):
     """Trio's time, refreshed at the beginning of each tick; and the wall clock, where a date is wanted."""
 
-    __slots__ = ("_read", "_wall", "_wall_base", "now")
+    __slots__ = ("_ahead", "_read", "_wall_base", "_wall_tick", "now")
 
     def __init__(self, *, wall: Callable[[], datetime] | None = None) -> None:
         self._read = trio.lowlevel.current_clock().current_time
         # The present tick's time in seconds of Trio's clock.
         self.now = self._read()
         # A wall clock given from outside stands still; it is moved on by Trio's time (tests).
+        # How far the wall clock is ahead of Trio's, as of the tick for which that was found out.
+        self._wall_tick: float | None = None
+        self._ahead = 0.0
         self._wall_base = None if wall is None else (wall(), self.now)
 
     def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002 (Trio's signature)
@@ -53,7 +56,9 @@ class TickClock(trio.abc.Instrument):
         if self._wall_base is not None:
             base, then = self._wall_base
             return base.timestamp() + at - then
-        return time() + at - self._read()
+        if self._wall_tick is not self.now:
+            self._wall_tick, self._ahead = self.now, time() - self._read()
+        return at + self._ahead
 
     def date_of(self, wall: float) -> datetime:
         """Return the date of so many seconds since 1970."""

@@ -153,9 +153,11 @@ class Codec:
     ) -> bytes:
         """Return the bytes of a call; `extra` is any value that goes with it. Raises `CannotEncode`."""
         try:
-            called = {**kwargs} if kwargs else None
-            plain = (tags.CALL, handler.name, _version(kind), self._values.pack(args), self._values.pack(called))
-            return dump((*plain, self._values.pack(extra)))
+            pack = self._packers[tuple]
+            called = self._values.pack({**kwargs}) if kwargs else None
+            more = pack(extra, DEPTH) if type(extra) is tuple else self._values.pack(extra)
+            version: int = kind.cls.__spaceactors_version__
+            return dump((tags.CALL, handler.name, version, pack(args, DEPTH), called, more))
         except Exception as error:
             for what, value in (("args", args), ("kwargs", {**kwargs}), ("extra", extra)):
                 self.encode(value, what)

@@ -190,12 +190,7 @@ class SpaceHandle(Generic[A_co]):
                 return message_id
             message = None if runtime.durable is None else calling.stored_quickly(self, runtime.durable, method, args)
             if message is not None:
-                receipt = None if message.extra is None else message.extra.landing
-                if receipt is not None:
-                    try:
-                        await receipt.wait()
-                    except Exception as error:
-                        raise landing.not_kept(self, message, error) from error
+                await landing.wait_landed(self, message)
                 return message.id
         message = calling.make_message(self, method, args, kwargs, None)
         place = here.get()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from trio.lowlevel import checkpoint_if_cancelled, reschedule
+from trio.lowlevel import checkpoint_if_cancelled, current_task, reschedule, wait_task_rescheduled
 
 from spaceactors import _door as door
 from spaceactors import _outcomes as outcomes
@@ -40,7 +40,9 @@ def land(space: Space, message: Message, extra: Extra) -> None:
     if durable is None or extra.row or extra.landing is not None:
         return
     extra.landing = durable.accept(space.row, message, insist=extra.insist)
-    extra.landing.then(partial(_landed, space, message, extra))
+    if space.on_landed is None:
+        space.on_landed = partial(_landed, space)
+    extra.landing.then(space.on_landed)
 
 
 def on_its_way(space: Space, message: Message, extra: Extra) -> Receipt[None] | None:
@@ -50,7 +52,9 @@ def on_its_way(space: Space, message: Message, extra: Extra) -> Receipt[None] | 
     return extra.landing or (None if carrier is None or carrier.done else carrier)
 
 
-def _landed(space: Space, message: Message, extra: Extra, receipt: Receipt[None]) -> None:
+def _landed(space: Space, receipt: Receipt[None]) -> None:
+    message: Message = receipt.about
+    extra = message.rare()
     if receipt.error is None:
         extra.landing = None
         space.row.stored = True
@@ -113,7 +117,10 @@ async def wait_landed(handle: SpaceHandle[Any], message: Message) -> None:
         await checkpoint_if_cancelled()
         return
     try:
-        await landing.wait()
+        if landing.enlist_first(current_task()):
+            await wait_task_rescheduled(landing.leave)
+        else:
+            await landing.wait()
     except Exception as error:
         raise not_kept(handle, message, error) from error
 

@@ -61,13 +61,14 @@ def settle(
             _refused_meanwhile(space, message, extra)
             return
         extra.ended = True
-        forget_expiry(message)
+        extra.forget_expiry()
     space.outcomes[outcome] += 1
     if extra is not None:
         if space.runtime.durable is not None and outcome != HANDLED:
             _settle_durably(space.runtime.durable, space, message, outcome, error, why, letter)
             return
-        _note_end(space, message, extra, outcome, reply if error is None else error)
+        if extra.identified or extra.timer is not None:
+            _note_end(space, message, extra, outcome, reply if error is None else error)
         if extra.reader is not None:
             extra.reader.close(error)
     answer(space, message, reply, error)

@@ -30,6 +30,8 @@ class Receipt(Generic[T]):
 
     # Whether it is known what became of it.
     done = False
+    # What it is about, for whoever is called.
+    about: Any = None
     error: Exception | None = None
     value: T | None = None
     # Who wants to be called, and who waits: the first, and all others.
@@ -89,7 +91,7 @@ class Receipt(Generic[T]):
             return known
         if self._task is None:
             self._task = current_task()
-            first: T = await wait_task_rescheduled(self._first_leaves)
+            first: T = await wait_task_rescheduled(self.leave)
             return first
         task = self._enlist()
 
@@ -100,7 +102,15 @@ class Receipt(Generic[T]):
         result: T = await wait_task_rescheduled(abort)
         return result
 
-    def _first_leaves(self, _: object) -> Abort:
+    def enlist_first(self, task: Task) -> bool:
+        """Note the first who waits, as `wait` does; tell whether it is: then it sleeps until it is woken, or leaves."""
+        if self.done or self._task is not None:
+            return False
+        self._task = task
+        return True
+
+    def leave(self, _: object) -> Abort:
+        """Forget the first who waits, who is cancelled."""
         # Whoever comes next is the first again; the others keep their places.
         self._task = None
         return Abort.SUCCEEDED

@@ -34,26 +34,32 @@ async def commit(worker: Worker, message: Message | None, reply: object = None) 
     """Commit an open turn whose handler has returned. Raises `VersionLost`, or what the store raises."""
     space, record = worker.space, worker.maybe_record
     durable = space.runtime.durable
-    made = _commit_of(space, record, message)
     if durable is None:
-        await space.runtime.store.commit(space.row, made)
+        await space.runtime.store.commit(space.row, commit_of(space, record, message))
         if record is not None:
-            _publish(space, record)
+            publish(space, record)
         return
+    made = commit_to_keep(space, record, message, reply)
+    if record is not None and record.outbox:
+        await _with_targets(space, durable, record, made)
+    else:
+        await _keep(space, durable, made)
+        if record is not None:
+            publish(space, record)
+    if message is not None and message.extra is not None and message.extra.journal:
+        _tell_unused(space, message, message.extra, () if record is None else record.visited)
+
+
+def commit_to_keep(space: Space, record: TurnRecord | None, message: Message | None, reply: object) -> Commit:
+    """Return what a durable store is to keep of a turn, but for what it sends."""
+    made = commit_of(space, record, message)
     made.reply = reply
     options = space.options
     made.dedupe_limit, made.dedupe_window = options.dedupe_limit, options.dedupe_window
     if record is not None:
         made.emitted = record.emitted
         made.feed_size = options.feed_size
-    if record is not None and record.outbox:
-        await _with_targets(space, durable, record, made)
-    else:
-        await _keep(space, durable, made)
-        if record is not None:
-            _publish(space, record)
-    if message is not None and message.extra is not None and message.extra.journal:
-        _tell_unused(space, message, message.extra, () if record is None else record.visited)
+    return made
 
 
 def _tell_unused(space: Space, message: Message, extra: Extra, visited: Collection[str]) -> None:
@@ -104,13 +110,13 @@ async def _with_targets(space: Space, durable: DurablePort, record: TurnRecord, 
             await _keep(space, durable, made)
             for target, sent, reason in made.returned:
                 outcomes.returned_elsewhere(space.runtime, target, sent, reason)
-            _publish(space, record)
+            publish(space, record)
         finally:
             for row in rows.values():
                 loading.unpin(row)
 
 
-def _commit_of(space: Space, record: TurnRecord | None, message: Message | None) -> Commit:
+def commit_of(space: Space, record: TurnRecord | None, message: Message | None) -> Commit:
     row = space.row
     made = Commit(space.version, space.working, message, changed=space.working is not row.state)
     if made.changed and space.options.max_state_bytes is not None:
@@ -126,7 +132,7 @@ def _commit_of(space: Space, record: TurnRecord | None, message: Message | None)
     return made
 
 
-def _publish(space: Space, record: TurnRecord) -> None:
+def publish(space: Space, record: TurnRecord) -> None:
     """Make visible what the turn did, in the order in which it can be seen to matter."""
     runtime = space.runtime
     for key, timer in record.timers.items():

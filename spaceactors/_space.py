@@ -26,7 +26,7 @@ from spaceactors._options import Outcome
 from spaceactors._weighed import Weighed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import trio
     from trio.lowlevel import Task
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from spaceactors._kind import Kind
     from spaceactors._lane import Lane
     from spaceactors._message import Message
+    from spaceactors._receipt import Receipt
     from spaceactors._store import Row
     from spaceactors._turn import Place
     from spaceactors._worker import Worker
@@ -141,6 +142,7 @@ class Space:
         "line",
         "looks_up",
         "mailbox",
+        "on_landed",
         "options",
         "outcomes",
         "over",
@@ -221,6 +223,8 @@ class Space:
         self.quarantined = False
         # The message whose turn waits for an answer from outside.
         self.asleep: Message | None = None
+        # What is called when a message has landed; made with the first that does.
+        self.on_landed: Callable[[Receipt[None]], None] | None = None
         # How many answers to it are on their way to the store.
         self.answering = 0
         self.paused = False

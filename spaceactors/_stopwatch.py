@@ -27,9 +27,10 @@ class Stopwatch:
         """Count one duration."""
         self.count += 1
         self.total += seconds
-        self.greatest = max(self.greatest, seconds)
+        if seconds > self.greatest:  # noqa: PLR1730 (`max` is a call, and every message of a durable space comes here)
+            self.greatest = seconds
         number = int(log2(seconds / _LEAST) * _PER_DOUBLING) + 1 if seconds > _LEAST else 0
-        self.buckets[min(number, _BUCKETS - 1)] += 1
+        self.buckets[number if number < _BUCKETS else _BUCKETS - 1] += 1
 
     def quantile(self, share: float) -> float:
         """Return the duration that `share` of all do not exceed."""

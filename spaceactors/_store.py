@@ -143,6 +143,9 @@ class Commit:
         # Whether the turn assigned a state.
         self.changed = changed
 
+    # Whether the turn did nothing else, and nothing of the message but its row is kept.
+    plain: bool = False
+
     entries: Sequence[Entry] = ()
     timers: Mapping[str, Timer | None] = _NONE
     counts: Mapping[str, float] = _NONE

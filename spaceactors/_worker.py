@@ -22,11 +22,10 @@ from spaceactors import _outcomes as outcomes
 from spaceactors import _verdict as verdict
 from spaceactors._acting import hold
 from spaceactors._decide import Step
-from spaceactors._errors import StoreError
+from spaceactors._keeping import Keeping, not_kept
 from spaceactors._options import WhenAbandoned, WhenInterrupted
 from spaceactors._settle import commit
 from spaceactors._space import HANDLED
-from spaceactors._store import EpochLost, VersionLost
 from spaceactors._streaming import drive
 from spaceactors._turn import Cut, TurnRecord, descends, here
 
@@ -52,6 +51,7 @@ class Worker:
         "began",
         "cut",
         "in_hook",
+        "keeping",
         "leads",
         "message",
         "noted",
@@ -89,12 +89,14 @@ class Worker:
         self.scope: trio.CancelScope | None = None
         # Why the scope was cancelled, if somebody did; None: its deadline.
         self.cut: Cut | None = None
+        # How its turns are settled where the store is durable; made with the first.
+        self.keeping: Keeping | None = None
 
     # ---- the turn, as the code inside sees it
 
     def in_turn(self) -> bool:
         """Whether the calling task belongs to the open turn of this worker."""
-        if not self.open or self.returned:
+        if self.returned or (self.message is None and not self.in_hook):
             return False
         try:
             task = current_task()
@@ -234,6 +236,8 @@ class Worker:
         await wait_task_rescheduled(self._unpark)
 
     def _unpark(self, _: object) -> Abort:
+        if self.keeping is not None and self.keeping.under_way:
+            return self.keeping.not_now()
         if self.task in self.space.parked:
             self.space.parked.remove(self.task)
         return Abort.SUCCEEDED
@@ -282,7 +286,9 @@ class Worker:
                 if space.crowded:
                     door.place_freed(space)
                 if message.extra is not None:
-                    await self._turn(message)
+                    turn = self._turn(message)
+                    message = None  # type: ignore[assignment]  # it may sleep on there, as below
+                    await turn
                     continue
                 self.message = message
                 began = clock.now
@@ -346,33 +352,62 @@ class Worker:
             if space.lane is not None:
                 space.lane.end(self)
 
-    async def _turn(self, message: Message) -> None:
+    async def _turn(self, message: Message) -> None:  # noqa: C901, PLR0912 (one way through on purpose)
         """Run one message with everything that it may need."""
         space = self.space
         extra = message.extra
-        if extra is not None and not life.still_wanted(space, message):
+        if extra is None:
+            extra = message.rare()
+        elif (extra.expiry is not None or extra.timer is not None) and not life.still_wanted(space, message):
             return
         self.message = message
         if not self.noted:
             space.runtime.stalls.note(self)
-        if extra is not None and extra.landing is not None and not await landing.began(space, message, extra):
+        if extra.landing is not None and not await landing.began(space, message, extra):
             self.close()
             return
-        message.attempts += 1
+        extra.attempts += 1
         self.began = space.clock.now
         space.runtime.waiting_times.note(self.began - message.at)
+        handler = message.handler
         try:
-            reply = await self._call(message)
+            if handler.watched:
+                reply = await self._call(message)
+            elif extra.kwargs:
+                reply = await handler.function(space.actor, *message.args, **extra.kwargs)
+            else:
+                reply = await handler.function(space.actor, *message.args)
         except Exception as error:
             verdict.failed(self, message, error)
             return
-        await self._finish(message, reply)
+        self.returned = True
+        if space.runtime.durable is None:
+            await self._finish(message, reply)
+            return
+        self._end_timeout()
+        if self.keeping is None:
+            self.keeping = Keeping(self)
+        try:
+            if not self.keeping.begin(message, reply):
+                await self._finish(message, reply)
+                return
+            # It may sleep on for days when the turn is settled, and keeps nothing of it.
+            message = extra = handler = reply = None  # type: ignore[assignment]
+            if self.keeping.under_way:
+                await wait_task_rescheduled(self._unpark)
+        except Exception as error:
+            if self.message is not None:
+                await not_kept(self, self.message, error)
 
     async def _finish(self, message: Message, reply: object) -> None:
         """Commit a turn whose handler has returned: from here on nothing cancels it."""
         self.returned = True
         self._end_timeout()
-        if await self._commit(message, reply):
+        try:
+            await commit(self, message, reply)
+        except Exception as error:
+            await not_kept(self, message, error)
+        else:
             self.space.took(self.began)
             outcomes.settle(self.space, message, HANDLED, reply=reply)
             self.close()
@@ -389,31 +424,6 @@ class Worker:
             if handler.streams:
                 return await drive(self, message)
             return await handler.function(self.space.actor, *message.args, **message.kwargs)
-
-    async def _commit(self, message: Message, reply: object) -> bool:
-        """Commit the turn; tell whether it is, or how it ends instead."""
-        try:
-            await commit(self, message, reply)
-        except VersionLost:
-            await self._overtaken(message)
-        except EpochLost:
-            verdict.fenced(self)
-        except StoreError as error:
-            verdict.unkept(self, message, error)
-        except Exception as error:
-            verdict.failed(self, message, error)
-        else:
-            return True
-        return False
-
-    async def _overtaken(self, message: Message) -> None:
-        """Have the turn run again on what somebody else has written; later, if that cannot be read now."""
-        try:
-            await self.look_again()
-        except StoreError as error:
-            verdict.unkept(self, message, error)
-        else:
-            verdict.overtaken(self, message)
 
     async def look_again(self) -> None:
         """Take over what somebody else has written of the space, in this process or in another."""

@@ -40,6 +40,10 @@ _LAST_COUNTS = {
 _FAMILY = {Put.DROP_TIMER: Put.SET_TIMER, Put.DROP_KNOWN: Put.ADD_KNOWN}
 
 
+# What comes most often, and is written as it is.
+_APPENDED = (Put.NEW_MESSAGE, Put.DROP_PLAIN_MESSAGE)
+
+
 def grouped(writes: Iterable[Iterable[Row]]) -> Grouped:
     """Return the rows of a batch by what is done, in the order in which it is to be done.
 
@@ -47,13 +51,15 @@ def grouped(writes: Iterable[Iterable[Row]]) -> Grouped:
         Missed: two turns of a space do not follow on each other, so that one of them must miss its guard.
 
     """
-    groups: dict[Put, list[Values]] = {}
+    groups: dict[Put, list[Values]] = {put: [] for put in _APPENDED}
     spaces: dict[Values, Row] = {}
     last: dict[tuple[Put, Values], Row] = {}
     for write in writes:
         for row in write:
             put, values = row
-            if put is Put.SAVE_SPACE or put is Put.MARK_SPACE:
+            if put in _APPENDED:
+                groups[put].append(values)
+            elif put is Put.SAVE_SPACE or put is Put.MARK_SPACE:
                 key = values[:2]
                 earlier = spaces.get(key)
                 spaces[key] = _chained(earlier, row) if earlier else row
@@ -63,7 +69,7 @@ def grouped(writes: Iterable[Iterable[Row]]) -> Grouped:
                 groups.setdefault(put, []).append(values)
     for put, values in (*spaces.values(), *last.values()):
         groups.setdefault(put, []).append(values)
-    return sorted(groups.items())
+    return sorted((put, values) for put, values in groups.items() if values)
 
 
 def _chained(earlier: Row, later: Row) -> Row:
@@ -113,6 +119,7 @@ _KEY_AT = {
     Put.ADD_STEP: 0,
     Put.ASK: 1,
     Put.DROP_MESSAGE: 0,
+    Put.DROP_PLAIN_MESSAGE: 0,
 }
 
 # Where a guarding epoch stands in the values.

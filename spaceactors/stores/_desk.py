@@ -71,26 +71,22 @@ def take_group(queue: deque[Write | Load], most: int = MOST_ROWS) -> tuple[list[
         one = queue.popleft()
         key = one.key
         if isinstance(one, Load):
-            if key in blocked:
-                left.append(one)
-            else:
-                loads.append(one)
+            (left if key in blocked else loads).append(one)
             continue
-        if key is not None and (key in changed or key in blocked):
-            blocked.add(key)
-            left.append(one)
-            continue
-        if not one.ready():
-            continue
-        if one.rows and one.rows[0][0] is Put.ERASE_SPACE:
-            if writes or loads or left:
-                left.append(one)
-                break
-            return [one], []
         if key is not None:
+            if key in changed or key in blocked:
+                blocked.add(key)
+                left.append(one)
+                continue
+            if one.rows and one.rows[0][0] is Put.ERASE_SPACE:
+                if writes or loads or left:
+                    left.append(one)
+                    break
+                return [one], []
             changed.add(key)
-        rows += len(one.rows)
-        writes.append(one)
+        if one.ready():
+            rows += len(one.rows)
+            writes.append(one)
     queue.extendleft(reversed(left))
     return writes, loads
 

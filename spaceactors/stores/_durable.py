@@ -174,6 +174,8 @@ class DurableStore(Reading):
         row.stored = True
         if commit.changed:
             row.state, row.version = commit.state, commit.version + 1
+        if commit.plain:
+            return
         if commit.entries:
             row.length = length_after(row, commit)
             row.next_position += len(commit.entries)

@@ -68,8 +68,10 @@ class Put(IntEnum):
     UNBURY = 18
     # (kind, id, number): a message is settled; its steps and its question go with it. Guarded.
     DROP_MESSAGE = 19
+    # The same for a message that has neither steps nor a question.
+    DROP_PLAIN_MESSAGE = 20
     # (kind, id): everything of a space goes, its dead letters too. Alone in its batch.
-    ERASE_SPACE = 20
+    ERASE_SPACE = 21
 
 
 # The bits of a space's flags.

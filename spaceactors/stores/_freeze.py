@@ -46,7 +46,7 @@ class Freezer:
 
     def call(self, message: Message, kind: str) -> bytes:
         """Return what is kept of a call. Raises `BadCall`."""
-        options, extra = message.options, message.rare()
+        options, extra = message.options, message.extra or message.rare()
         if extra.identified and not is_storable(message.id):
             msg = _unstorable("a message id", message.id)
             raise BadCall(msg)
@@ -91,6 +91,10 @@ class Freezer:
     def commit(self, row: Row, commit: Commit) -> list[Written]:
         """Return the rows of a commit; none: there is nothing lasting in it."""
         key = (row.kind, row.id)
+        extra = None if commit.message is None else commit.message.extra
+        if commit.plain and row.stored and extra is not None and extra.row:
+            settled = (Put.DROP_PLAIN_MESSAGE, (*key, extra.row))
+            return [self._saved(row, commit), settled] if commit.changed else [settled]
         rows = self._own(row, commit)
         rows += [
             (Put.ADD_ENTRY, (*key, one.position, one.at.timestamp(), self._codec.encode(one.value, "a history entry")))
@@ -114,22 +118,28 @@ class Freezer:
 
     def _own(self, row: Row, commit: Commit) -> list[Written]:
         if commit.changed:
-            state = commit.packed_state or self._codec.encode_state(self._kinds[row.kind], commit.state)
-            after = self._after(row, commit)
-            values = (row.kind, row.id, self._epoch, commit.version, commit.version + 1, state, *after)
-            return [*self.space(row), (Put.SAVE_SPACE, values)]
+            return [*self.space(row), self._saved(row, commit)]
         if commit.entries or commit.emitted or commit.counts or commit.timers:
             values = (row.kind, row.id, self._epoch, commit.version, commit.version, *self._after(row, commit))
             return [*self.space(row), (Put.MARK_SPACE, values)]
         return []
 
+    def _saved(self, row: Row, commit: Commit) -> Written:
+        """Return the row of a space with a new state."""
+        state = commit.packed_state or self._codec.encode_state(self._kinds[row.kind], commit.state)
+        after = self._after(row, None if commit.plain else commit)
+        return (Put.SAVE_SPACE, (row.kind, row.id, self._epoch, commit.version, commit.version + 1, state, *after))
+
     def _after(self, row: Row, commit: Commit | None) -> tuple[Any, ...]:
         """Return what stands behind version and state in the row of a space, as it is after a commit."""
+        quarantined = row.quarantined
+        if commit is None and not (row.counters or row.stopped or row.unreadable or quarantined is not None):
+            return (row.length, row.next_position, row.last_event, None, 0, None)
         added = 0 if commit is None else len(commit.entries)
         events = 0 if commit is None else len(commit.emitted)
         length = length_after(row, commit)
         counters = row.counters if commit is None or not commit.counts else summed(row.counters, commit.counts)
-        flags = (STOPPED if row.stopped else 0) | (QUARANTINED if row.quarantined is not None else 0)
+        flags = (STOPPED if row.stopped else 0) | (QUARANTINED if quarantined is not None else 0)
         flags |= PARKED if row.unreadable else 0
         return (
             length,
@@ -137,7 +147,7 @@ class Freezer:
             row.last_event + events,
             self._codec.encode(dict(counters)) if counters else None,
             flags,
-            None if row.quarantined is None else self._codec.encode_error(row.quarantined),
+            None if quarantined is None else self._codec.encode_error(quarantined),
         )
 
     def _events(self, row: Row, commit: Commit) -> list[Written]:

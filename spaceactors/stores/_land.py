@@ -24,17 +24,18 @@ class Landing(Write):
     """
 
     def __init__(self, desk: Desk, freeze: Freezer, row: Row, message: Message, *, insist: bool) -> None:
-        super().__init__((), None, insist=insist)
+        # As `Write` does, without the call: a message costs one of these.
+        self.rows, self.key, self.insist = (), None, insist
         self._desk = desk
         self._freeze = freeze
         self._row = row
-        self._message = message
+        self.about = message
 
     def ready(self) -> bool:
         """Make the row if it is needed; tell whether it is."""
         if self.rows:
             return True  # once more, after it could not be written: what its turn writes counts on it
-        extra = self._message.rare()
+        extra = self.about.rare()
         carrier = extra.carrier
         if carrier is not None and not carrier.done:
             carrier.then(self._carried)
@@ -42,7 +43,7 @@ class Landing(Write):
         if extra.row or extra.ended:
             self.finish()
             return False
-        self.rows = self._freeze.message(self._row, self._message)
+        self.rows = self._freeze.message(self._row, self.about)
         extra.carrier = self
         return True
 

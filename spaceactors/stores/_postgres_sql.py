@@ -239,6 +239,7 @@ STATEMENTS: dict[Put, Statement] = {
     Put.BURY: _insert(_BY_NAME["letters"]),
     Put.UNBURY: _delete(_BY_NAME["letters"], "number", guarded=True),
     Put.DROP_MESSAGE: _DROP_MESSAGE,
+    Put.DROP_PLAIN_MESSAGE: _delete(MAILBOX, "kind id number", guarded=True),
     Put.ERASE_SPACE: _ERASE_SPACE,
 }
 

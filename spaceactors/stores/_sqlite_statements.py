@@ -133,6 +133,7 @@ TEMPLATES: dict[Put, tuple[Template, ...]] = {
         _drop(schema.QUESTIONS, _MESSAGE),
         _drop(schema.MAILBOX, _MESSAGE, guarded=True),
     ),
+    Put.DROP_PLAIN_MESSAGE: (_drop(schema.MAILBOX, _MESSAGE, guarded=True),),
     Put.ERASE_SPACE: tuple(_drop(table, ("kind", "id")) for table in schema.OF_SPACES),
 }
 

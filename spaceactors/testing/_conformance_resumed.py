@@ -28,6 +28,21 @@ async def an_accepted_message_is_not_lost(scene: Scene) -> None:
         await expect_lines(runtime.space("ann"), "a")
 
 
+async def a_handled_message_stays_handled(scene: Scene) -> None:
+    """A message that was handled does not run again in another life, whatever its turn did."""
+    async with scene.open_to_kill(Clerk) as runtime:
+        ann = runtime.space("ann")
+        await ann.send(Clerk.add, "a")  # an assigned state and nothing else
+        await ann.send(Clerk.add, "b")
+        await scene.until_lines(ann, "a", "b")
+        await ann.ask(Clerk.add, "c")  # what was to be kept before it is kept when this is
+    async with scene.open(Clerk) as runtime:
+        ann = runtime.space("ann")
+        expect(await ann.ask(Clerk.add, "d"), 4, "the answer to a new message")
+        await scene.rest()
+        await expect_lines(ann, "a", "b", "c", "d")
+
+
 async def messages_run_in_the_order_of_their_acceptance(scene: Scene) -> None:
     """Messages that wait at the end of a life run in the next in their order, before whatever comes then."""
     scene.world.close_gate()

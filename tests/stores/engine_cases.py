@@ -67,6 +67,10 @@ def settles(key: Key, number: int) -> Row:
     return Put.DROP_MESSAGE, (*key, number)
 
 
+def settles_plainly(key: Key, number: int) -> Row:
+    return Put.DROP_PLAIN_MESSAGE, (*key, number)
+
+
 def entry(key: Key, position: int, value: bytes = b"entry") -> Row:
     return Put.ADD_ENTRY, (*key, position, 100.0 + position, value)
 

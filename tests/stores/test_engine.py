@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +12,16 @@ from hypothesis import strategies as st
 
 from spaceactors._errors import StoreError
 from spaceactors._store import EpochLost, VersionLost
-from spaceactors.stores._engine import QUARANTINED, STOPPED, Engine, EntryRow, MessageRow, Put, SpaceRow, TimerRow
+from spaceactors.stores._engine import (
+    QUARANTINED,
+    STOPPED,
+    Engine,
+    EntryRow,
+    MessageRow,
+    Put,
+    SpaceRow,
+    TimerRow,
+)
 from tests.stores.engine_cases import (
     KIND,
     A,
@@ -27,6 +37,7 @@ from tests.stores.engine_cases import (
     message,
     saves,
     settles,
+    settles_plainly,
     sleeps,
     step,
     timer,
@@ -136,17 +147,20 @@ def test_an_epoch_guards_single_messages_of_a_batch_with_and_without(engine: Ope
     assert engine.numbers(A) + engine.numbers(B) == [2, 4, 6, 8, 10, 12, 14, 16, 18, 3, 9, 15]
 
 
-def test_a_settled_message_cannot_be_settled_again(engine: Opened):
+@pytest.mark.parametrize("settled", [settles, settles_plainly])
+def test_a_settled_message_cannot_be_settled_again(engine: Opened, settled: Callable[..., Any]):
     engine.begin(A)
-    engine.keep([message(A, 1)])
-    errors = engine.engine.write([[settles(A, 1)], [settles(A, 1)]])
+    engine.keep([message(A, 1), message(A, 2)])
+    errors = engine.engine.write([[settled(A, 1)], [settled(A, 1)]])
+    assert engine.numbers(A) == [2]
     assert [type(error) for error in errors] == [type(None), VersionLost]
 
 
-def test_a_message_is_settled_only_in_its_own_space(engine: Opened):
+@pytest.mark.parametrize("settled", [settles, settles_plainly])
+def test_a_message_is_settled_only_in_its_own_space(engine: Opened, settled: Callable[..., Any]):
     engine.begin(A, B)
     engine.keep([message(A, 1)], [message(A, 2)])
-    errors = engine.engine.write([[settles(B, 1)], [settles(B, 2)]])
+    errors = engine.engine.write([[settled(B, 1)], [settled(B, 2)]])
     assert [type(error) for error in errors] == [VersionLost, VersionLost]
 
 

@@ -49,7 +49,7 @@ class Turn:
     message: Message | None
     # Renewed with each stretch of turns, and with each hook.
     scope: object
-    # The try: the count of attempts, when it began, the incarnation.
+    # The try: the count of attempts, and when it began, where that was noted.
     numbers: tuple[float, ...]
     # How much it has done.
     done: tuple[int, ...]

@@ -378,6 +378,11 @@ async def nothing(desk=None, number=0):
     await trio.lowlevel.checkpoint()
 
 
+async def flood(desk):
+    for number in range(50):
+        yield number
+
+
 async def count_slowly(desk):
     for number in range(10):
         await trio.sleep(4)
@@ -417,6 +422,17 @@ async def test_O4_a_turn_that_streams_items_is_not_stalled(reader):
 async def test_O4_a_turn_that_reads_a_stream_is_not_stalled():
     async with open_office() as office:
         await office.runtime.space("a").ask(Desk.do, lambda desk: read(desk, 1))
+        assert office.told == []
+
+
+async def test_O4_a_turn_that_works_on_items_that_are_there_is_not_stalled():
+    async def work_on(desk):
+        async with desk.space("other").stream(Desk.talk, flood) as items:
+            async for _ in items:
+                await trio.sleep(3)
+
+    async with open_office() as office:
+        await office.runtime.space("a").ask(Desk.do, work_on)
         assert office.told == []
 
 
@@ -587,16 +603,17 @@ async def test_O4_waiting_for_a_place_is_no_stall():
 
 
 async def test_O4_waiting_for_the_lane_is_no_stall():
+    async def ask_for_a_while(desk):
+        with trio.move_on_after(5):
+            await desk.space("a-2").ask(Desk.do, for_ever)
+
+    async def ask(desk):
+        await desk.space("x").ask(Desk.do, ask_for_a_while)
+
     async with open_office() as office:
-
-        async def ask_beside(desk):
-            await desk.space("x").ask(Desk.do, partial(sleep_for, 5))
-
-        office.begin(ask_beside, "a-1")  # lends the lane at once
-        await settled()
-        office.begin(for_ever, "a-2")
+        office.begin(ask, "a-1")  # lends its lane to a-2, and has its answer long before a-2 is through
         await until(60)
-        assert {event.space for event in office.told} <= {"a-2"}
+        assert {event.space for event in office.told} == {"a-2"}
 
 
 async def sleep_for(seconds, desk):
@@ -604,15 +621,11 @@ async def sleep_for(seconds, desk):
 
 
 async def test_O4_waiting_for_its_reader_is_no_stall():
-    async def flood(desk):
-        for number in range(100):
-            yield number
-
     async with open_office() as office, office.runtime.space("a").stream(Desk.talk, flood) as items:
         await anext(items)
         await until(60)
         assert office.told == []
-        assert [item async for item in items] == list(range(1, 100))
+        assert [item async for item in items] == list(range(1, 50))
 
 
 async def test_O4_waiting_for_a_human_is_no_stall():
@@ -672,6 +685,16 @@ async def test_O4_all_of_many_are_looked_at():
         await office.runtime.space("later").send(Desk.do, for_ever)
         await until(16)
         assert (await office.runtime.snapshot()).stalls == 1236
+
+
+async def test_O4_who_begins_while_others_are_looked_at_is_looked_at_later():
+    async with open_office() as office:
+        for number in range(700):
+            await office.runtime.space(str(number)).send(Desk.do, nothing)
+        await until(2.005)  # some of them are still to be looked at, and then nobody is left
+        await office.runtime.space("late").send(Desk.do, for_ever)
+        await until(20)
+        assert [event.space for event in office.told] == ["late"]
 
 
 async def test_O4_who_only_waits_for_tokens_is_not_looked_at_again_and_again():
@@ -798,3 +821,31 @@ def test_O4_a_stall_is_found_a_quarter_late_at_most():
 def test_O4_a_wait_whose_end_is_told_needs_no_look():
     sight, _ = look(Sight(turn(), 1.0, 2.0), None, 5.0, Waiting.NOTED, AFTER)
     assert sight.look_at == math.inf
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Turn(None, None, (1.0,), (0,), (None,)),
+        Turn(None, object(), (0.0,), (0,), (None,)),
+        Turn(None, None, (0.0,), (1,), (None,)),
+        Turn(None, None, (0.0,), (0,), (object(),)),
+        Turn(None, None, (0.0,), (0,), (None, None)),
+        None,
+    ],
+)
+def test_O4_another_try_or_something_done_is_not_the_same(other):
+    assert turn().same_as(turn())
+    assert not turn().same_as(other)
+
+
+@pytest.mark.parametrize("waiting", [Waiting.NO, Waiting.SEEN])
+def test_O4_what_lasts_is_looked_at_ever_more_rarely(waiting):
+    sight, now, looks = None, 0.0, 0
+    while now < 1e6:
+        sight, _ = look(sight, turn(), now, waiting, AFTER)
+        now = sight.look_at
+        looks += 1
+    assert looks < 100
+    told = Sight(turn(), 0.0, 0.0, told=500.0)
+    assert look(told, turn(), 1000.0, Waiting.NO, AFTER)[0].look_at == 1250

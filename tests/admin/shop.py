@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 
 from spaceactors import (
     Actor,
+    RestartLimit,
     Runtime,
     SpaceOptions,
     SpaceStatus,
@@ -35,7 +36,8 @@ class Order:
 
 
 class Shop(Actor[Order]):
-    options = SpaceOptions(backoff=None)
+    # The limit counts crashes, not how fast they come.
+    options = SpaceOptions(backoff=None, restart_limit=RestartLimit(5, 1e6))
     # Whether `fail` fails.
     broken = True
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from spaceactors import SqliteStore, open_runtime
+from spaceactors import RuntimeConfig, SqliteStore, open_runtime
 from spaceactors.admin import AdminError, AnswerQuestion, ListQuestions, ResendLetters, Verify, open_store
 from spaceactors.admin._client import connect
 from spaceactors.cli._app import run_app
@@ -64,6 +64,7 @@ def test_names_of_others_do_nothing_to_the_terminal_also_in_errors(
     assert "\\x1b[2J" in told
 
 
+@pytest.mark.timeout(240)
 async def test_a_service_that_ends_does_not_wait_for_a_check_of_its_file(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,12 +81,13 @@ async def test_a_service_that_ends_does_not_wait_for_a_check_of_its_file(
             list(store.ask(Verify()))
 
     monkeypatch.setattr(_sqlite, "problems", endless)
-    async with trio.open_nursery() as nursery, open_runtime(Shop, store=SqliteStore(path)) as runtime:
+    config = RuntimeConfig(drain_timeout=3600)  # nor until the drain is cut off
+    async with trio.open_nursery() as nursery, open_runtime(Shop, store=SqliteStore(path), config=config) as runtime:
         await runtime.space("ann", Shop).ask(Shop.say, "latte")
         nursery.start_soon(trio.to_thread.run_sync, verify)
         await trio.to_thread.run_sync(began.wait)
         # The deadline is for the end of the block.
-        nursery.cancel_scope.deadline = trio.current_time() + 10
+        nursery.cancel_scope.deadline = trio.current_time() + 100
     assert not nursery.cancel_scope.cancelled_caught
 
 

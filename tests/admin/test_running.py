@@ -152,7 +152,7 @@ async def test_checks_wait_for_each_other_and_leave_readers_to_the_service(
         together += 1
         most = max(most, together)
         begun.set()
-        go_on.wait(10)
+        go_on.wait(50)
         together -= 1
         return []
 
@@ -338,7 +338,7 @@ async def test_a_command_that_comes_a_moment_before_the_service_listens_waits_fo
 
     def pause(_: float) -> None:
         paused.set()
-        listening.wait(10)
+        listening.wait(50)
 
     monkeypatch.setattr("spaceactors.admin._open.time.sleep", pause)
     async with trio.open_nursery() as nursery:

@@ -171,6 +171,7 @@ async def test_every_shipped_conversation_is_handled_from_hello_to_receipt() -> 
     assert unfinished == {"hana"}  # she takes the bus
 
 
+@pytest.mark.timeout(240)
 def test_the_shipped_conversations_run_from_the_command_line() -> None:
     command = (
         sys.executable,
@@ -181,7 +182,7 @@ def test_the_shipped_conversations_run_from_the_command_line() -> None:
         "--input",
         str(OWN),
     )
-    done = subprocess.run(command, capture_output=True, cwd=ROOT, timeout=50, check=False)
+    done = subprocess.run(command, capture_output=True, cwd=ROOT, timeout=200, check=False)
     assert {json.loads(line)["outcome"] for line in done.stdout.splitlines()} == {"handled"}
     assert (done.returncode, b"to 40 spaces" in done.stderr) == (0, True)
 

@@ -13,7 +13,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT.parent / "shared" / "contract" / "programs"
 
-pytestmark = pytest.mark.skipif(not PROGRAMS.is_dir(), reason="the users' programs are not beside the repository")
+pytestmark = [
+    pytest.mark.skipif(not PROGRAMS.is_dir(), reason="the users' programs are not beside the repository"),
+    pytest.mark.timeout(600),  # several processes one after the other, on a machine that may be busy
+]
 
 RUN = "import {0}, trio; trio.run({0}.main)"
 # Plays a person who looks until there is something to approve, and then the power that fails.
@@ -33,7 +36,9 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join((str(ROOT), str(PROGRAMS)))
     environment = os.environ | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
     command = (sys.executable, *arguments)
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=50, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
 
 
 def test_D1_H1_the_refund_is_asked_for_by_one_process_and_paid_by_the_next(tmp_path: Path) -> None:
@@ -56,6 +61,6 @@ def test_the_chat_room_shows_what_was_posted(tmp_path: Path) -> None:
 
 def test_the_users_own_tests_pass(tmp_path: Path) -> None:
     program = str(PROGRAMS / "p8_test.py")
-    options = ("-q", "--timeout=40", "-p", "no:cacheprovider", "-W", "error", f"--rootdir={tmp_path}")
+    options = ("-q", "--timeout=150", "-p", "no:cacheprovider", "-W", "error", f"--rootdir={tmp_path}")
     done = run(tmp_path, "-m", "pytest", *options, program)
     assert (done.returncode, "4 passed" in done.stdout) == (0, True), done.stdout

@@ -18,7 +18,7 @@ OURS = ROOT / "tests" / "typing" / "api.py"
 CONTRACT = ROOT.parent / "shared" / "contract" / "type_tests.py"
 MARK = re.compile(r"#\s*E\b")
 
-pytestmark = [pytest.mark.typing, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.typing, pytest.mark.timeout(1200)]
 
 
 def run(command: tuple[str, ...], folder: Path) -> str:

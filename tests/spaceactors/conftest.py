@@ -22,12 +22,12 @@ def run_in_virtual_time(main, *, clock=None, instruments=()):
 
 
 def pytest_collection_modifyitems(items):
-    """Each async test runs on its own virtual clock from 0.0; 30 real seconds mean a loop or a shielded hang."""
+    """Each async test runs on its own virtual clock from 0.0; 120 real seconds mean a loop or a shielded hang."""
     for item in items:
         if item.path.parent != HERE or not inspect.iscoroutinefunction(getattr(item, "obj", None)):
             continue
         if not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(30))
+            item.add_marker(pytest.mark.timeout(120))
         mark = item.get_closest_marker("trio")
         if mark is None or "run" not in mark.kwargs:
             item.add_marker(pytest.mark.trio(run=run_in_virtual_time), append=False)

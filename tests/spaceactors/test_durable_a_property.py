@@ -345,7 +345,7 @@ def run_program(options, acts, seed, **how):
         run_in_virtual_time(lambda: program(options, acts, books, disk, world=World(), **how), instruments=[books])
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     options=OPTIONS,

@@ -9,7 +9,7 @@ from attrs import frozen
 from spaceactors import Actor, Outcome, SpaceOptions, SpaceQuarantined, SpaceStatus, StoreError, handler
 from tests.spaceactors.disks import Disk, check_ledger, life
 
-pytestmark = pytest.mark.timeout(10)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import trio
 from spaceactors import Actor, ConcurrentModification, SpaceOptions, StoreError, handler
 from tests.spaceactors.disks import Disk, check_ledger, life, live
 
-pytestmark = pytest.mark.timeout(10)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from spaceactors import (
 )
 from tests.spaceactors.disks import Disk, check_ledger, life, live, seen
 
-pytestmark = pytest.mark.timeout(10)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from spaceactors import (
 from supervisors import RestartLimit
 from tests.spaceactors.disks import Disk, check_ledger, life, live
 
-pytestmark = pytest.mark.timeout(10)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

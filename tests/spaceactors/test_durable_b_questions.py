@@ -27,7 +27,7 @@ from spaceactors._life import ask_to_passivate, begin_end
 from spaceactors._suspensions import JsonAnswer
 from tests.spaceactors.disks import Disk, check_ledger, life, live
 
-pytestmark = pytest.mark.timeout(10)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

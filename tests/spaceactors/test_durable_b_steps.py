@@ -21,7 +21,7 @@ from spaceactors import (
 )
 from tests.spaceactors.disks import Disk, check_ledger, life, seen
 
-pytestmark = pytest.mark.timeout(10)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from spaceactors import Actor, Rejected, SpaceOptions, SpaceStatus, SuspensionEx
 from supervisors import RestartLimit
 from tests.spaceactors.disks import START, Disk, check_ledger, life, live
 
-pytestmark = pytest.mark.timeout(10)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ OWN = ROOT / "examples" / "data" / "conversations.jsonl"
 REAL = ROOT.parent / "shared" / "data" / "coffee-dialogs.jsonl"
 MOST_SPACES = 2_500
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 @cache

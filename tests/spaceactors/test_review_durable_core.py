@@ -26,7 +26,7 @@ from spaceactors._store import VersionLost
 from spaceactors.stores._engine import Put
 from tests.spaceactors.disks import Disk, check_ledger, life, live
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

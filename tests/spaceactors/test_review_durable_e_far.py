@@ -24,7 +24,7 @@ async def found_open(store: Store, *, ask: bool) -> Suspension:
     async with open_runtime(Patient, store=store) as runtime:
         if ask:
             await runtime.space("ann").send(Patient.ask)
-        with trio.fail_after(20):
+        with trio.fail_after(50):
             while not (found := await runtime.suspensions.list()):
                 await trio.lowlevel.checkpoint()
         return found[0]

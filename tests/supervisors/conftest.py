@@ -30,12 +30,12 @@ def run_in_virtual_time(main, *, clock=None, instruments=()):
 
 
 def pytest_collection_modifyitems(items):
-    """Each behaviour test runs on its own virtual clock from 0.0; 30 real seconds mean a loop or a shielded hang."""
+    """Each behaviour test runs on its own virtual clock from 0.0; 120 real seconds mean a loop or a shielded hang."""
     for item in items:
         if item.path.parent != HERE or not item.path.name.startswith("test_behaviour"):
             continue
         if not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(30))
+            item.add_marker(pytest.mark.timeout(120))
         if inspect.iscoroutinefunction(getattr(item, "obj", None)):
             item.add_marker(pytest.mark.trio(run=run_in_virtual_time))
 

@@ -358,7 +358,7 @@ def allowed(error, story, world):
             return False
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 @settings(
     max_examples=500, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=False
 )

@@ -207,7 +207,7 @@ def chain(depth, leaf, **options):
 DEPTH = 10_000
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 async def test_P4_a_tree_ten_thousand_deep_starts_and_stops(puppet):
     a = puppet("a", work_seconds=2.0)
     async with open_supervisor([chain(DEPTH, a.spec())]) as supervisor:

@@ -348,6 +348,12 @@ async def test_all_who_got_no_token_are_counted_and_who_left_is_not():
 # ---- law 8, and Ctrl-C
 
 
+async def idle(ran):
+    while True:
+        ran.append(True)
+        await trio.lowlevel.checkpoint()
+
+
 @pytest.mark.parametrize("preemptible", [False, True])
 async def test_holding_checks_for_cancellation_and_takes_nothing_then(preemptible):
     limits = Limits([Limit("llm", 1, preemptible=preemptible)])
@@ -363,14 +369,8 @@ async def test_holding_checks_for_cancellation_and_takes_nothing_then(preemptibl
 @pytest.mark.parametrize("names", ["a", "ab"])
 async def test_holding_lets_others_run(names, preemptible):
     limits, ran = Limits(Limit(name, 1, preemptible=preemptible) for name in names), []
-
-    async def other():
-        while True:
-            ran.append(True)
-            await trio.lowlevel.checkpoint()
-
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(other)
+        nursery.start_soon(idle, ran)
         for _ in range(10):
             async with limits.hold(*names):
                 pass
@@ -378,17 +378,22 @@ async def test_holding_lets_others_run(names, preemptible):
     assert len(ran) >= 9
 
 
+async def test_so_does_waiting_for_a_token_that_is_free():
+    line, ran = Limits([Limit("turns", 1)]).line("turns"), []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(idle, ran)
+        for _ in range(10):
+            await line.wait(NORMAL, None)
+            line.give_back()
+        nursery.cancel_scope.cancel()
+    assert len(ran) >= 9
+
+
 @pytest.mark.parametrize("options", [{"when_full": WhenFull.REFUSE}, {"max_waiting": 0}])
 async def test_so_does_being_refused(options):
     limits, ran = Limits([Limit("llm", 0, **options)]), []
-
-    async def other():
-        while True:
-            ran.append(True)
-            await trio.lowlevel.checkpoint()
-
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(other)
+        nursery.start_soon(idle, ran)
         for _ in range(10):
             with pytest.raises((CapacityRefused, CapacityQueueFull)):
                 await hold(limits, "llm")
@@ -445,6 +450,12 @@ async def test_state_is_changed_where_ctrl_c_waits(monkeypatch):
         assert limits.line("llm").take_nowait()
         await wait_all_tasks_blocked()
         limits.line("llm").give_back()
+        nursery.start_soon(limits.line("llm").wait, NORMAL, None)
+        nursery.start_soon(hold, limits, "llm")
+        await wait_all_tasks_blocked()
+        nursery.start_soon(limits.line("llm").wait, NORMAL, None)
+        await wait_all_tasks_blocked()
+        limits.line("llm").resize(3)
     assert len(protected) >= 7
     assert all(protected)
 

@@ -47,10 +47,8 @@ class Turn:
     """One try of one message (or hook) as a look sees it."""
 
     message: Message | None
-    # Renewed with each stretch of turns, and with each hook.
+    # Renewed with each stretch of turns, so also with each new try of a message, and with each hook.
     scope: object
-    # The try: the count of attempts, and when it began, where that was noted.
-    numbers: tuple[float, ...]
     # How much it has done.
     done: tuple[int, ...]
     # What it has put in the place of something else: the state, the amounts of its counters.
@@ -65,7 +63,6 @@ class Turn:
             other is not None
             and self.message is other.message
             and self.scope is other.scope
-            and self.numbers == other.numbers
             and self.done == other.done
             and len(self.values) == len(other.values)
             and all(map(is_, self.values, other.values))

@@ -50,8 +50,7 @@ def turn_of(worker: Worker) -> Turn:
         reader = message.extra.reader
         done += (len(message.extra.journal), 0 if reader is None else reader.handed)
     done += (reader.read for reader in _read_by(worker))
-    numbers = (0 if message is None else message.attempts, worker.began)
-    return Turn(message, worker.scope, numbers, tuple(done), tuple(values))
+    return Turn(message, worker.scope, tuple(done), tuple(values))
 
 
 def _read_by(worker: Worker) -> Iterator[Any]:

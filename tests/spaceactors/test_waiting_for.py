@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from functools import partial
 
 import pytest
 import trio
@@ -13,11 +12,13 @@ from spaceactors import (
     Limit,
     RuntimeConfig,
     SpaceOptions,
+    StoreError,
     WaitInfo,
     WaitKind,
     Waits,
     handler,
 )
+from spaceactors.testing import open_test_runtime
 from tests.spaceactors.scenes import opened, outcome_of, settled
 
 
@@ -211,19 +212,52 @@ async def test_O5_in_a_lane_the_next_waits_for_who_has_it():
         assert scene.waits() == [("a-2", "do", WaitKind.LANE, "a-1")]
 
 
-async def test_O5_a_turn_waits_for_its_lane_to_come_back():
+async def test_O5_a_lane_that_is_lent_is_had_by_all_whose_turns_are_open():
     async with office() as scene:
-        release = trio.Event()
-
-        async def back(clerk):
-            await release.wait()
-
-        await scene.begin("a-1", asks("x", asks("a-2", partial(for_ever))))
+        await scene.begin("a-1", asks("x", asks("a-2", for_ever)))
         await scene.begin("a-3", nothing)
-        found = scene.waits()
-        assert ("a-1", "do", WaitKind.ANSWER, "x") in found
-        assert ("x", "do", WaitKind.ANSWER, "a-2") in found
-        assert ("a-3", "do", WaitKind.LANE, "a-1, a-2") in found
+        assert scene.waits() == [
+            ("a-1", "do", WaitKind.ANSWER, "x"),
+            ("x", "do", WaitKind.ANSWER, "a-2"),
+            ("a-3", "do", WaitKind.LANE, "a-1, a-2"),
+        ]
+
+
+async def test_O5_a_turn_waits_for_its_lane_to_come_back():
+    async def ask_for_a_while(clerk):
+        with trio.move_on_after(5):
+            await asks("a-2", for_ever)(clerk)
+
+    async with office() as scene:
+        await scene.begin("a-1", asks("x", ask_for_a_while))
+        await trio.sleep(6)
+        assert scene.waits() == [("a-1", "do", WaitKind.LANE, "a-2")]
+
+
+async def test_O5_a_space_that_a_turn_has_sent_to_waits_for_a_place_among_the_live():
+    async def send_on(clerk):
+        await clerk.space("b").send(Clerk.do, nothing)
+
+    async with office(config=RuntimeConfig(max_live_spaces=1)) as scene:
+        handle = scene.runtime.space("a")
+        await handle.send(Clerk.do, send_on)
+        await handle.send(Clerk.do, for_ever)
+        await settled()
+        assert scene.waits() == [("b", "do", WaitKind.PLACE, "the live spaces")]
+
+
+async def test_O5_a_space_waits_for_a_store_that_cannot_write():
+    class Plain(Actor[int], kind="plain"):
+        @handler
+        async def add(self):
+            self.state += 1
+
+    async with open_test_runtime(Plain) as runtime:
+        with runtime.fault("before_commit", StoreError("the disk is full")):
+            await runtime.space("a").send(Plain.add)
+            await runtime.settle()
+            (wait,) = runtime.waits()
+            assert (wait.space, wait.call, wait.kind) == ("a", "add", WaitKind.STORE)
 
 
 async def test_O5_a_stream_waits_for_its_reader_and_a_reader_for_the_stream():

@@ -21,7 +21,7 @@ def seconds_until(now: float, then: float) -> float:
     """
     after = max(0.0, then - now)
     while now + after < then:
-        after += math.ulp(now)
+        after += math.ulp(max(now, after))
     return after
 
 

@@ -9,6 +9,7 @@ import pickle
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -133,6 +134,27 @@ async def test_who_is_cancelled_on_the_way_in_takes_no_place(autojump_clock):
         await call(breaker)
     assert scope.cancelled_caught
     assert breaker.retry_after == 0.0
+
+
+async def test_entering_is_a_checkpoint(autojump_clock):
+    breaker = CircuitBreaker("x")
+    with trio.testing.assert_checkpoints():
+        async with breaker:
+            pass
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        async with breaker:
+            pytest.fail("a cancelled call began")
+
+
+async def test_a_function_is_not_asked_about_cancellation_and_ctrl_c(autojump_clock):
+    asked = []
+    breaker = CircuitBreaker("x", failure_threshold=1, counts=lambda error: not asked.append(error))
+    with trio.move_on_after(1):
+        await call(breaker, seconds=100)
+    with pytest.raises(KeyboardInterrupt):
+        await call(breaker, KeyboardInterrupt())
+    assert (asked, breaker.state) == ([], CLOSED)
 
 
 async def test_cancelled_calls_are_no_failures(autojump_clock):

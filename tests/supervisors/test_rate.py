@@ -109,6 +109,19 @@ async def test_who_comes_in_the_moment_of_anothers_turn_does_not_overtake_it(aut
         assert [name for _, name in served] == ["first", "late"]
 
 
+async def test_those_who_were_due_while_the_loop_stood_still_are_served_before_one_who_comes_now(mock_clock):
+    rate, served = RateLimit("tpm", 10), []
+    rate.take_nowait(10)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take, rate, 3, served)
+        await wait_all_tasks_blocked()
+        mock_clock.jump(0.5)
+        rate.take_nowait(2)
+        with pytest.raises(CapacityRefused):
+            rate.take_nowait(1)
+    assert served == [(0.5, 3)]
+
+
 async def test_a_block_takes_one(autojump_clock):
     rate = RateLimit("rpm", 1)
     async with rate:

@@ -142,5 +142,11 @@ def test_who_sleeps_until_then_wakes_no_hair_too_early(now, wait):
     assert seconds_until(now, then) == pytest.approx(then - now, abs=1e-6)
 
 
+def test_a_difference_that_is_rounded_down_is_made_up_for():
+    now, then = 0.5, 2.0**52 + 1
+    assert now + (then - now) < then
+    assert now + seconds_until(now, then) >= then
+
+
 def test_what_is_past_needs_no_sleep():
     assert seconds_until(5.0, 3.0) == 0.0

@@ -602,9 +602,10 @@ async def test_O4_waiting_for_a_place_is_no_stall():
         assert {event.space for event in office.told} == {"b"}
 
 
-async def test_O4_waiting_for_the_lane_is_no_stall():
+@pytest.mark.parametrize("seconds", [0.5, 5])  # before the first look, and after it
+async def test_O4_waiting_for_the_lane_is_no_stall(seconds):
     async def ask_for_a_while(desk):
-        with trio.move_on_after(5):
+        with trio.move_on_after(seconds):
             await desk.space("a-2").ask(Desk.do, for_ever)
 
     async def ask(desk):

@@ -32,7 +32,6 @@ from supervisors._capacity import (
     Priority,
     Waiter,
     WhenFull,
-    check_tokens,
     wait_times,
 )
 from supervisors._fair import FairQueue
@@ -250,7 +249,7 @@ class TokenLine:
     @enable_ki_protection
     def resize(self, tokens: int) -> None:
         """Change how many tokens there are: more are handed out at once; who holds one keeps it."""
-        check_tokens(self.limit.name, tokens)
+        # The limit refuses what cannot be.
         self.limit = evolve(self.limit, tokens=tokens)
         self._hand_out()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import pytest
 import trio
 from attrs import define, evolve, field, frozen
 from hypothesis import given, settings
@@ -24,6 +25,8 @@ from supervisors import (
     WhenFull,
 )
 from supervisors.testing import seed_schedule
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 NAMES = "abc"
 TIMES = st.sampled_from([0.0, 0.0, 0.5, 1.0, 1.0, 2.0, 3.0])
@@ -236,7 +239,7 @@ SEEDS = st.integers(0, 2**32)
 AGEINGS = st.sampled_from([0.0, 1.0, float("inf")])
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(limits(), st.lists(st.one_of(TASKS, TASKS, TASKS, RESIZES), max_size=14), SEEDS, AGEINGS)
 def test_C1_C7_whatever_happens_tokens_are_counted_right_and_nobody_waits_for_ever(made, acts, seed, ageing):
     run(made, acts, seed, ageing)
@@ -251,7 +254,7 @@ PATIENT = st.builds(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.lists(PATIENT, min_size=2, max_size=10), st.lists(RESIZES, max_size=3), st.booleans(), SEEDS)
 def test_C7_holders_of_several_limits_all_get_through_in_whatever_order_they_name_them(
     acts, resizes, preemptible, seed
@@ -261,7 +264,7 @@ def test_C7_holders_of_several_limits_all_get_through_in_whatever_order_they_nam
     assert world.refused == 0
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(st.lists(PATIENT, min_size=2, max_size=8), SEEDS)
 def test_C7_no_longer_than_one_after_the_other(acts, seed):
     # Somebody always gets on: a limit is kept only by who is inside, or waits for a later one.

@@ -184,6 +184,13 @@ async def test_the_thread_ends_with_the_block(blockade):
     assert watchers() == []
 
 
+async def test_the_end_does_not_wait_for_a_sign_of_life_that_is_under_way(blockade):
+    for _ in range(20):
+        async with watch_loop(1e6, tell=blockade.tell):
+            pass  # the loop has had no time to answer
+    assert watchers() == []
+
+
 async def test_the_thread_ends_when_the_block_is_cancelled_or_raises(blockade):
     with trio.move_on_after(0.01):
         async with watch_loop(1.0, tell=blockade.tell):

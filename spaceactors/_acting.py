@@ -12,6 +12,7 @@ import trio
 from spaceactors import _journal as journal
 from spaceactors._errors import BadCall, OutsideTurn
 from spaceactors._history import History
+from spaceactors._pace import lent
 from spaceactors._store import Recorded
 from spaceactors._timers import Call, Timer
 from spaceactors._turn import here, outside_turn
@@ -147,10 +148,12 @@ async def hold(space: Space, names: Sequence[str], priority: Priority | None) ->
     if priority is None:
         current = None if turn is None else turn.message
         priority = Priority.NORMAL if current is None else current.priority
+    limits = space.runtime.limits
     async with AsyncExitStack() as held:
-        with space.runtime.stalls.waiting(space, turn, names):
-            hold = space.runtime.limits.hold(*names, priority=priority, fair_key=space.name)
-            await held.enter_async_context(hold)
+        hold = limits.hold(*names, priority=priority, fair_key=space.name)
+        async with lent(None if turn is None or limits.free(*names) else turn):
+            with space.runtime.stalls.waiting(space, turn, names):
+                await held.enter_async_context(hold)
         yield
 
 

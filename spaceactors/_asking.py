@@ -13,6 +13,7 @@ from spaceactors import _calling as calling
 from spaceactors import _door as door
 from spaceactors._errors import AskCycle, BadCall
 from spaceactors._lane import look_at_lanes
+from spaceactors._pace import lent
 from spaceactors._space import Source
 from spaceactors._stream import Reader
 from spaceactors._turn import here
@@ -60,7 +61,8 @@ async def ask_in_turn(handle: SpaceHandle[Any], place: Place, message: Message, 
     message.rare().sender = space.handle
     _inherit(message, worker)
     _give_question_id(handle, worker, message)
-    target = await _target(handle)
+    async with lent(worker):
+        target = await _target(handle)
     async with waiting(handle, worker, target, message):
         door.offer(target, message, Source.INSIDE, None, may_wait=True)
         return await wait_for_answer(handle, message, task)
@@ -117,6 +119,10 @@ async def waiting(
     wait = Wait(target, message, target.clock.now)
     worker.waits.append(wait)
     lane = worker.space.lane
+    # Who reads a stream does something with each item: its token is lent while it waits for one, in `Reader`.
+    pace = None if wait.streams else worker.pace
+    if pace is not None:
+        pace.lend()
     if lane is not None:
         lane.lend(worker)
     if handle.runtime.has_lanes:
@@ -128,6 +134,8 @@ async def waiting(
         try:
             if lane is not None:
                 await lane.resume(worker)
+            if pace is not None:
+                await pace.resume()
         finally:
             handle.runtime.stalls.progressed(worker)
 
@@ -230,7 +238,10 @@ async def _streaming_in_turn(handle: SpaceHandle[Any], place: Place, message: Me
     async with waiting(handle, worker, target, message):
         task = current_task()
         if not door.offer(target, message, Source.INSIDE, task, may_wait=True):
-            await wait_for_place(handle, message, task)
+            async with lent(worker):
+                await wait_for_place(handle, message, task)
+        if message.extra is not None and message.extra.reader is not None:
+            message.extra.reader.pace = worker.pace
         yield
 
 

@@ -34,6 +34,7 @@ from spaceactors._lane import Lane
 from spaceactors._loading import Loading
 from spaceactors._log import Log
 from spaceactors._message import MessageOptions
+from spaceactors._own_limits import turns_line, with_own
 from spaceactors._places import Places
 from spaceactors._space import Gate, Source, Space
 from spaceactors._stalls import Stalls
@@ -99,7 +100,7 @@ class Hub:
         self.store = store
         # The same store, if it outlives the process; None: everything is in memory.
         self.durable: DurablePort | None = cast("DurablePort", store) if store.durable else None
-        self.limits = limits
+        self._named_limits = limits
         self.config = config
         self.clock = clock
         self._one_lane = one_lane
@@ -156,6 +157,9 @@ class Hub:
         self.keeper = Keeper(self.clock)
         self.stalls = Stalls(self)
         self.places = Places(self, self.config.max_live_spaces)
+        # The bound on turns; None: there is none.
+        self.turns = turns_line(self.config.max_turns)
+        self.limits = with_own(self._named_limits, self.places, self.turns)
         self.timers = Ticking(self)
         self.feeds = Feeds(self)
         self.loading = Loading(self)

@@ -41,7 +41,6 @@ class Places:
 
     __slots__ = (
         "_admitting",
-        "_bound",
         "_candidates",
         "_held_back",
         "_leaving",
@@ -50,11 +49,12 @@ class Places:
         "_ready",
         "_runtime",
         "_taken",
+        "bound",
     )
 
     def __init__(self, runtime: Hub, bound: int) -> None:
         self._runtime = runtime
-        self._bound = bound
+        self.bound = bound
         self._taken = 0
         # Spaces with accepted messages whose activation waits for a place, in the order of arrival.
         self._held_back: OrderedDict[Space, None] = OrderedDict()
@@ -74,7 +74,7 @@ class Places:
     @property
     def wanted(self) -> bool:
         """Whether a space that comes to rest must say so: its place is wanted, or was the last time there was none."""
-        return self._none_idle or bool(self._held_back or self._line) or self._taken > self._bound
+        return self._none_idle or bool(self._held_back or self._line) or self._taken > self.bound
 
     @property
     def lined_up(self) -> bool:
@@ -90,11 +90,30 @@ class Places:
         """Return the messages that wait for a place for their space, by space, in the order of arrival."""
         return (message for entries in self._line.values() for message in entries)
 
+    @property
+    def now(self) -> float:
+        """The time, in seconds of Trio's clock."""
+        return self._runtime.clock.now
+
+    def in_line(self) -> list[tuple[str, float]]:
+        """Return the spaces that wait for a place, who is next first: each name, with since when."""
+        name_of = self._runtime.name_of
+        held_back = [(space.name, space.mailbox[0].at if space.mailbox else self.now) for space in self._held_back]
+        outside = ((next(iter(entries)), next(iter(entries.values()))[0]) for entries in self._line.values())
+        return held_back + [
+            (name_of(self._runtime.by_name[handle.kind], handle.id), message.at) for message, handle in outside
+        ]
+
+    def resize(self, bound: int) -> None:
+        """Change how many spaces may be live: who waits gets in, or idle ones leave."""
+        self.bound = bound
+        self._admit()
+
     def free(self) -> bool:
         """Tell whether there is a place, after letting the longest idle space go if need be."""
-        if self._taken >= self._bound and not (self._held_back or self._line):
+        if self._taken >= self.bound and not (self._held_back or self._line):
             self._evict()
-        return self._taken < self._bound
+        return self._taken < self.bound
 
     def take(self, space: Space) -> None:
         """Give a new space its place and start it, or hold it back until there is one."""
@@ -265,7 +284,7 @@ class Places:
 
     def _short(self) -> bool:
         """Tell whether more places are wanted, or taken over the bound, than are about to come free."""
-        return len(self._held_back) + len(self._line) + self._taken - self._bound > len(self._leaving)
+        return len(self._held_back) + len(self._line) + self._taken - self.bound > len(self._leaving)
 
     def _make_room(self) -> None:
         """Let idle spaces go for those who wait, and while there are more than the bound allows."""
@@ -305,7 +324,7 @@ class Places:
             return
         self._admitting = True
         try:
-            while self._taken < self._bound and (self._held_back or self._line):
+            while self._taken < self.bound and (self._held_back or self._line):
                 if self._held_back:
                     self.take_over_bound(next(iter(self._held_back)))
                 elif not self._let_first_in():

@@ -16,6 +16,7 @@ from spaceactors._config import RuntimeConfig
 from spaceactors._errors import AskCycle, BadCall
 from spaceactors._hub import Hub, open_hubs
 from spaceactors._memory import MemoryStore
+from spaceactors._own_limits import refuse_own_names
 from spaceactors._turn import here
 from supervisors import Limits
 
@@ -152,7 +153,7 @@ class Runtime(Generic[A_co]):
 
     @property
     def limits(self) -> Limits:
-        """The limits that were given to `open_runtime`."""
+        """The limits given to `open_runtime`, and the runtime's own: `spaces`, and `turns` if `max_turns` is set."""
         return self._hub.limits
 
     @property
@@ -284,6 +285,7 @@ def open_runtime(
     """
     kinds = kinds_of(actors, deps_given=deps is not NOTHING)
     named = limits if isinstance(limits, Limits) else Limits(limits)
+    refuse_own_names(named)
     for kind in kinds:
         for one in kind.handlers.values():
             for name in one.limit:

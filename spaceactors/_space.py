@@ -404,6 +404,10 @@ class Space:
         for task in self.parked:
             reschedule(task)
         self.parked.clear()
+        if self.runtime.turns is not None:
+            for worker in self.workers:
+                if worker.pace is not None:
+                    worker.pace.cut()
 
     # ---- the door
 

@@ -15,6 +15,8 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from spaceactors._pace import Pace
+
 # Enough that turn and reader do not take turns at every item, little enough that an interruption is seen at once.
 _AHEAD = 16
 
@@ -23,7 +25,10 @@ _AHEAD = 16
 class Reader:
     """The buffer of one stream."""
 
-    __slots__ = ("_error", "_items", "_on_leave", "_reading", "_taken", "_writing", "handed", "left", "over", "started")
+    __slots__ = (
+        *("_error", "_items", "_on_leave", "_reading", "_taken", "_writing"),
+        *("handed", "left", "over", "pace", "started"),
+    )
 
     def __init__(self, on_leave: Callable[[], object]) -> None:
         self._items: deque[Any] = deque()
@@ -32,6 +37,8 @@ class Reader:
         self.over = False
         self._reading: trio.lowlevel.Task | None = None
         self._writing: trio.lowlevel.Task | None = None
+        # The token of the turn that reads, lent while it waits for an item; None: none is needed.
+        self.pace: Pace | None = None
         # Whether a task asks for the next item.
         self._taken = False
         self._on_leave = on_leave
@@ -115,8 +122,15 @@ class Reader:
 
     async def _next(self) -> Any:
         await trio.lowlevel.checkpoint_if_cancelled()
-        while not self._items and not self.over:
-            await self._wait()
+        if not self._items and not self.over:
+            if self.pace is not None:
+                self.pace.lend()
+            try:
+                while not self._items and not self.over:
+                    await self._wait()
+            finally:
+                if self.pace is not None:
+                    await self.pace.resume()
         if self._items:
             item = self._items.popleft()
             self._wake_writer()

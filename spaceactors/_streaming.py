@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trio.lowlevel import checkpoint
 
+from spaceactors._pace import lent
 from spaceactors._waits import Wait, reading
 
 if TYPE_CHECKING:
@@ -33,13 +34,15 @@ async def _hand_over(worker: Worker, reader: Reader, item: object) -> None:
     space = worker.space
     behind = reading(worker) if space.lane is not None and reader.nearly_full else None
     if space.lane is None or behind is None:
-        await reader.put(item)
+        async with lent(worker if reader.nearly_full else None):
+            await reader.put(item)
         return
     wait = Wait(behind, None, space.clock.now)
     worker.waits.append(wait)
     space.lane.lend(worker)
     try:
-        await reader.put(item)
+        async with lent(worker):
+            await reader.put(item)
     finally:
         worker.waits.remove(wait)
         await space.lane.resume(worker)

@@ -16,6 +16,7 @@ from spaceactors._space import FAILED, REJECTED
 from spaceactors._store import EpochLost
 from spaceactors._suspensions import part
 from spaceactors._turn import Cut
+from supervisors import Preempted
 
 if TYPE_CHECKING:
     from spaceactors._errors import StoreError, TurnTimeout
@@ -36,6 +37,9 @@ def failed(worker: Worker, message: Message | None, error: BaseException) -> Non
         return
     if isinstance(error, EpochLost):
         fenced(worker)
+        return
+    if isinstance(only_leaf(error), Preempted) and not _streamed(message):
+        again(worker, message, counted=False)  # its limit was needed more elsewhere: no fault of its own
         return
     attempts = message.attempts = max(message.attempts, 1)
     most = attempts if _streamed(message) else message.handler.max_attempts

@@ -24,6 +24,7 @@ from spaceactors._acting import hold
 from spaceactors._decide import Step
 from spaceactors._keeping import Keeping, not_kept
 from spaceactors._options import WhenAbandoned, WhenInterrupted
+from spaceactors._pace import Pace
 from spaceactors._settle import commit
 from spaceactors._space import HANDLED
 from spaceactors._streaming import drive
@@ -55,6 +56,7 @@ class Worker:
         "leads",
         "message",
         "noted",
+        "pace",
         "returned",
         "scope",
         "space",
@@ -89,6 +91,9 @@ class Worker:
         self.scope: trio.CancelScope | None = None
         # Why the scope was cancelled, if somebody did; None: its deadline.
         self.cut: Cut | None = None
+        # Its token where at most so many turns run at once; None: there is no bound.
+        turns = space.runtime.turns
+        self.pace = None if turns is None else Pace(turns, self)
         # How its turns are settled where the store is durable; made with the first.
         self.keeping: Keeping | None = None
 
@@ -151,6 +156,8 @@ class Worker:
                 self.scope.cancel()
             if self.space.lane is not None:
                 self.space.lane.let_go(self)
+            if self.pace is not None:
+                self.pace.let_go()
 
     # ---- life
 
@@ -250,7 +257,10 @@ class Worker:
             self._clear_attention()
         try:
             with trio.CancelScope() as self.scope:
-                await (self._one_turn() if single else self._turns())
+                if single:
+                    await self._one_turn()
+                else:
+                    await (self._turns() if self.pace is None else self._paced_turns(self.pace))
         except BaseException as error:
             if not self.open:
                 raise
@@ -338,8 +348,27 @@ class Worker:
             return
         await self.park()
 
+    async def _paced_turns(self, pace: Pace) -> None:
+        """Handle what comes, each message with a token."""
+        space = self.space
+        while not space.attention:
+            if not space.mailbox:
+                await self._rest()
+            elif await pace.begin():
+                try:
+                    if space.mailbox and not space.attention:  # either may have changed while it waited
+                        message = space.mailbox.popleft()
+                        door.place_freed(space)
+                        turn = self._turn(message)
+                        message = None  # type: ignore[assignment]  # it may sleep on there
+                        await turn
+                finally:
+                    pace.end()
+
     async def _one_turn(self) -> None:
         space = self.space
+        if self.pace is not None and not await self.pace.begin():
+            return
         if space.lane is not None:
             space.lane.begin(self)
         try:
@@ -349,6 +378,8 @@ class Worker:
                 await self._turn(message)
                 await checkpoint()
         finally:
+            if self.pace is not None:
+                self.pace.end()
             if space.lane is not None:
                 space.lane.end(self)
 
@@ -381,6 +412,8 @@ class Worker:
             verdict.failed(self, message, error)
             return
         self.returned = True
+        if self.pace is not None:
+            self.pace.end()
         if space.runtime.durable is None:
             await self._finish(message, reply)
             return

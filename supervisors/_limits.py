@@ -161,6 +161,11 @@ class Limits:
         """Return a limit at work. Internal: for layers above that take and give back tokens without a block."""
         return self._line(name)
 
+    def free(self, *names: str) -> bool:
+        """Tell whether a hold would have its tokens at once. Internal: for layers above that lend theirs meanwhile."""
+        lines, rates = self._in_order(names)
+        return not rates and all(isinstance(line, TokenLine) and line.held < line.limit.tokens for line in lines)
+
     # ---- names
 
     def _line(self, name: str) -> Line:

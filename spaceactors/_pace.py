@@ -1,0 +1,142 @@
+"""The limit `turns`: how many turns run at once, and how a turn lends its token while it waits.
+
+A turn takes a token before its handler is called, in the order of priorities and of its space's name, and gives it back
+when the handler has returned. While it waits for an answer, for another limit, for an item of a stream, or for who
+reads its own items, the token is somebody else's; then it goes on before any turn that has not begun. So turns that
+need each other never wait for each other's tokens. Hooks run without one.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, final
+
+import trio
+
+from supervisors import Priority
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from spaceactors._worker import Worker
+    from supervisors._line import TokenLine
+
+TURNS = "turns"
+
+# A worker whose tokens are there at once lets others run after so many turns: law 8.
+_AT_A_STRETCH = 64
+
+
+@final
+class Pace:
+    """One worker's token of the limit `turns`."""
+
+    __slots__ = ("_beginning", "_begun", "_held", "_line", "_resuming", "_waits", "_worker")
+
+    def __init__(self, line: TokenLine, worker: Worker) -> None:
+        self._line = line
+        self._worker = worker
+        # Whether the token of the running turn is here, and not lent.
+        self._held = False
+        # How many tasks of the running turn wait.
+        self._waits = 0
+        # How many turns began without a wait.
+        self._begun = 0
+        # Ends the wait for the token of a turn that has not begun.
+        self._beginning: trio.CancelScope | None = None
+        # End the waits of tasks of a running turn that go on; None: there is no running turn.
+        self._resuming: list[trio.CancelScope] | None = None
+
+    async def begin(self) -> bool:
+        """Get a token for the next turn; tell whether it is there, or the worker must look around first."""
+        space = self._worker.space
+        if self._line.take_nowait():
+            self._begun += 1
+            if not self._begun % _AT_A_STRETCH:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            priority = space.mailbox[0].priority if space.mailbox else Priority.NORMAL
+            with trio.CancelScope() as self._beginning:
+                await self._line.wait(priority, space.name)
+            cut, self._beginning = self._beginning.cancelled_caught, None
+            if cut:
+                return False
+        self._held, self._resuming, self._waits = True, [], 0
+        return True
+
+    def cut(self) -> None:
+        """Have a worker that waits for the token of its next turn look around."""
+        if self._beginning is not None:
+            self._beginning.cancel()
+
+    def end(self) -> None:
+        """Give the token back: the turn is over, or its handler has returned."""
+        self._resuming = None
+        self._let_have()
+
+    def lend(self) -> None:
+        """Let others have the token as long as a task of the turn waits.
+
+        Others of its tasks may run meanwhile. Kept for them, the token would be kept when they are done too, and what
+        the turn waits for might need it.
+        """
+        self._waits += 1
+        self._let_have()
+
+    def _let_have(self) -> None:
+        if self._held:
+            self._held = False
+            self._line.give_back()
+
+    async def resume(self) -> None:
+        """Go on after a wait: the last task of the turn that does gets the token, before any turn that has not begun.
+
+        A cancellation that concerns only a part of the turn, such as a timeout around an ask, comes after that: what
+        follows in the handler runs with a token.
+        """
+        worker = self._worker
+        scopes = self._resuming
+        self._waits -= 1
+        if scopes is None or not self._wanted_by(scopes):
+            return
+        if not self._line.take_nowait():
+            if worker.cut is not None:
+                return
+            with (
+                worker.space.runtime.stalls.waiting(worker.space, worker, (TURNS,)),
+                trio.CancelScope(shield=True) as scope,
+            ):
+                scopes.append(scope)
+                try:
+                    await self._line.wait(Priority.NORMAL, worker.space.name, first=True)
+                finally:
+                    scopes.remove(scope)
+            if scope.cancelled_caught:
+                return
+        if self._wanted_by(scopes):
+            self._held = True
+        else:
+            self._line.give_back()  # another task of the turn waits again, or was here first, or the turn is over
+
+    def _wanted_by(self, scopes: list[trio.CancelScope]) -> bool:
+        """Tell whether the turn still runs that these scopes belong to, and none of its tasks waits any more."""
+        return not self._held and not self._waits and self._resuming is scopes
+
+    def let_go(self) -> None:
+        """Have a turn that was cancelled wait for its token no longer: it only ends."""
+        for scope in self._resuming or ():
+            scope.cancel()
+
+
+@asynccontextmanager
+async def lent(worker: Worker | None) -> AsyncGenerator[None]:
+    """Lend the token of a turn while it waits for something."""
+    pace = None if worker is None else worker.pace
+    if pace is None:
+        yield
+        return
+    pace.lend()
+    try:
+        yield
+    finally:
+        await pace.resume()

@@ -83,13 +83,25 @@ async def start(worker: Worker) -> None:
     if last is None and "on_start" not in space.kind.hooks:
         begun = await _only_make(worker)
     else:
-        begun = await hook(worker, lambda: _begin(space, last))
+        begun = await _begin_with_hooks(worker, last)
     if not begun:
         space.actor = None
         return
     space.runtime.publish(SpaceStarted, space)
     if space.budget is not None:
         space.budget.started(space.clock.now)
+
+
+async def _begin_with_hooks(worker: Worker, last: Failure | None) -> bool:
+    """Begin the life of an incarnation in a hook; meanwhile its space counts as one that will want a turn."""
+    space, load = worker.space, worker.space.runtime.load
+    if load is not None:
+        load.space_begins()
+    try:
+        return await hook(worker, lambda: _begin(space, last))
+    finally:
+        if load is not None:
+            load.space_began()
 
 
 async def _begin(space: Space, last: Failure | None) -> None:

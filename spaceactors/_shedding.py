@@ -30,7 +30,6 @@ from spaceactors._load import (
 from spaceactors._options import LoadPart
 from spaceactors._probe import LoadReading, ProcessProbe
 from supervisors import Priority
-from supervisors._line import TokenLine
 
 if TYPE_CHECKING:
     from spaceactors._handle import SpaceHandle
@@ -38,16 +37,6 @@ if TYPE_CHECKING:
     from spaceactors._load import Load, LoadOptions
     from spaceactors._message import Message
     from spaceactors._probe import LoadProbe
-    from supervisors._line import Line
-
-# The name of the limit that a runtime keeps for its turns.
-_TURNS = "turns"
-
-
-def _free(line: Line) -> int:
-    """Return how many tokens nobody holds."""
-    held = line.held if isinstance(line, TokenLine) else line.statistics().held
-    return max(line.limit.tokens - held, 0)
 
 
 @final
@@ -84,7 +73,7 @@ class LoadManager:
         # The last look, and the load of what was measured then: the line of those who wait is looked at anew each time.
         self._sample = LoadSample(hub.clock.now)
         self._measured = 0.0
-        # How many spaces have become live whose workers have not run yet.
+        # How many spaces have become live whose workers have not run yet, or are in a hook before their first turn.
         self._beginning = 0
         # The longest line of those who wait that was seen since the last look.
         self._peak = 0
@@ -160,11 +149,11 @@ class LoadManager:
         raise Overloaded(msg, space=handle, message=message, retry_after=after)
 
     def space_begins(self) -> None:
-        """Take note of a space that has become live, and whose worker will run, and want a turn, in a moment."""
+        """Take note of a space that will want a turn: it has become live, or begins its life with a hook."""
         self._beginning += 1
 
     def space_began(self) -> None:
-        """Take note that its worker runs: from here on it is in line, or has its turn."""
+        """Take note that its worker runs, or its hook is over: from here on it is in line, or has its turn."""
         self._beginning -= 1
 
     @enable_ki_protection
@@ -221,17 +210,17 @@ class LoadManager:
 
         Those that have just come in will be in line in a moment, but for as many as there are turns left.
         """
-        places, line = self._hub.places, self._hub.limits._lines.get(_TURNS)
+        places, turns = self._hub.places, self._hub.turns
         held_up, coming = len(places._held_back) + len(places._line), self._beginning
-        if places.taken < self._hub.config.max_live_spaces:
+        if places.taken < places.bound:
             coming, held_up = coming + held_up, 0  # the store is bringing them
-        if line is None:
+        if turns is None:
             return held_up
-        return held_up + len(line.waiting) + (max(coming - _free(line), 0) if coming else 0)
+        free = max(turns.limit.tokens - turns.held, 0)
+        return held_up + len(turns.waiting) + max(coming - free, 0)
 
     def _tokens(self) -> int | None:
-        line = self._hub.limits._lines.get(_TURNS)
-        return self._hub.config.max_turns if line is None else line.limit.tokens
+        return None if self._hub.turns is None else self._hub.turns.limit.tokens
 
     def _rate(self) -> float | None:
         return rate_of(self._tokens(), self._seconds)

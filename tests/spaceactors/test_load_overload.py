@@ -211,6 +211,34 @@ def test_who_comes_again_when_told_to_gets_through():
     assert seconds < 3 * 200 / CAPACITY
 
 
+class Slow(Agent, kind="slow"):
+    """Takes a while before it can answer."""
+
+    async def on_start(self) -> None:
+        await trio.sleep(0.2)
+
+
+def test_those_who_are_still_in_their_start_hooks_are_counted():
+    async def main():
+        config = RuntimeConfig(max_turns=2, max_waiting_turns=3, load=LoadOptions(max_lag=None))
+        answers = []
+
+        async def call(runtime, number):
+            try:
+                answers.append(await runtime.space(f"{number}").ask(Agent.answer, MEAN))
+            except Overloaded:
+                answers.append(None)
+
+        async with open_runtime(Slow, config=config) as runtime, trio.open_nursery() as nursery:
+            for number in range(10):
+                nursery.start_soon(call, runtime, number)
+                await trio.sleep(0.01)
+            assert answers == [None] * 5
+        assert sorted(answers, key=str) == [1] * 5 + [None] * 5
+
+    run_in_virtual_time(main)
+
+
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_a_burst_in_one_moment_is_cut_off_where_the_bound_is(on_disk, tmp_path):
     """Before any of their workers has run: those who have just come in are counted, too."""

@@ -257,7 +257,7 @@ async def test_retry_after_is_when_those_who_wait_now_are_likely_to_be_done(mach
     bounds = RuntimeConfig(max_live_spaces=2, max_turns=2, max_waiting_turns=8, load=LoadOptions(probe=machine))
     async with opened(Clerk, config=bounds) as runtime, trio.open_nursery() as nursery:
         nursery.start_soon(runtime.space("a").ask, Clerk.work, 5.0)
-        await trio.sleep(6)  # turns take five seconds, and two run at once
+        await trio.sleep(6.5)  # turns take five seconds, and two run at once
         for number in range(10):
             nursery.start_soon(runtime.space(f"s{number}").ask, Clerk.work, 5.0)
             await settled()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def bind(handle: SpaceHandle[Any]) -> None:
     """Give an unpickled handle its runtime: that of the calling actor, or the only one that is open."""
-    from spaceactors._hub import runtime_here
+    from spaceactors._open_hubs import runtime_here
 
     runtime = runtime_here()
     if runtime is None:

@@ -362,7 +362,7 @@ class SpaceHandle(Generic[A_co]):
         if row is not None and row.unreadable:
             msg = f"the state of {self.id} cannot be read: {row.quarantined}"
             raise StoreError(msg, space=self) from row.quarantined
-        value: S = self.runtime.first_state(self) if row is None else row.state
+        value: S = self.runtime.by_name[self._kind_name].first_state(self._id) if row is None else row.state
         return value
 
     @property

@@ -11,8 +11,6 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, cast, final
 from weakref import WeakValueDictionary
 
-import trio
-
 from spaceactors import _door as door
 from spaceactors import _outcomes as outcomes
 from spaceactors import _recovery as recovery
@@ -50,6 +48,7 @@ from supervisors._events import Broadcast
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import trio
     from trio.lowlevel import Task
 
     from spaceactors._actor import Actor
@@ -64,19 +63,7 @@ if TYPE_CHECKING:
     from supervisors import Limits
     from supervisors._block import Block
 
-# The runtimes that are open in this Trio run: an unpickled handle is bound by the only one.
-open_hubs: trio.lowlevel.RunVar[tuple[Hub, ...]] = trio.lowlevel.RunVar("spaceactors.open_hubs", ())
-
 _CLOSED = "the runtime is closing: it takes nothing new"
-
-
-class _Named:
-    """Stands for a space while its first state is made."""
-
-    __slots__ = ("id",)
-
-    def __init__(self, space_id: str) -> None:
-        self.id = space_id
 
 
 @final
@@ -219,13 +206,6 @@ class Hub:
 
     # ---- rows
 
-    def first_state(self, handle: SpaceHandle[Any]) -> Any:
-        """Return the state in which a space begins."""
-        cls: Any = self.by_name[handle.kind].cls
-        bare = cls.__new__(cls)
-        object.__setattr__(bare, "_space", _Named(handle.id))
-        return bare.initial_state()
-
     def row_of(self, handle: SpaceHandle[Any]) -> Row:
         """Return a space's row, begun now if need be. Raises `BadCall` if the class cannot say how it begins."""
         return self.store.find(handle.kind, handle.id) or self.begin_row(handle)
@@ -235,7 +215,7 @@ class Hub:
         cls = self.by_name[handle.kind].cls
         try:
             group = handle.group or cls.group_of(handle.id)
-            state = self.first_state(handle)
+            state = self.by_name[handle.kind].first_state(handle.id)
         except Exception as error:
             msg = f"{cls.__name__} cannot begin the space {handle.id!r}: group_of or initial_state raised {error!r}"
             raise BadCall(msg, space=handle) from error
@@ -462,12 +442,3 @@ def is_quiet(space: Space) -> bool:
     if space.open_turns or space.background or space.failure is not None or space.passivating:
         return False
     return space.quarantined or space.asleep is not None or not space.mailbox
-
-
-def runtime_here() -> Hub | None:
-    """Return the runtime whose actor is calling, or the only one that is open."""
-    place = here.get()
-    if place is not None:
-        return place.space.runtime
-    hubs = open_hubs.get()
-    return hubs[0] if len(hubs) == 1 else None

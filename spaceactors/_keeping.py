@@ -12,12 +12,9 @@ from outcome import Error
 from trio.lowlevel import Abort, reschedule
 
 from spaceactors import _outcomes as outcomes
-from spaceactors import _verdict as verdict
-from spaceactors._errors import StoreError
 from spaceactors._receipt import another
 from spaceactors._settle import commit_of, commit_to_keep, publish
 from spaceactors._space import HANDLED
-from spaceactors._store import EpochLost, VersionLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,26 +130,3 @@ class Keeping:
         space.took(worker.began)
         outcomes.settle(space, message, HANDLED, reply=reply)
         worker.close()
-
-
-async def not_kept(worker: Worker, message: Message, error: Exception) -> None:
-    """End a turn otherwise whose commit was refused."""
-    match error:
-        case VersionLost():
-            await _overtaken(worker, message)
-        case EpochLost():
-            verdict.fenced(worker)
-        case StoreError():
-            verdict.unkept(worker, message, error)
-        case _:
-            verdict.failed(worker, message, error)
-
-
-async def _overtaken(worker: Worker, message: Message) -> None:
-    """Have the turn run again on what somebody else has written; later, if that cannot be read now."""
-    try:
-        await worker.look_again()
-    except StoreError as error:
-        verdict.unkept(worker, message, error)
-    else:
-        verdict.overtaken(worker, message)

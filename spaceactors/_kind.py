@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 HOOKS = ("on_start", "on_restart", "on_idle", "on_stop")
 
 
+class _Named:
+    """Stands for a space while its first state is made."""
+
+    __slots__ = ("id",)
+
+    def __init__(self, space_id: str) -> None:
+        self.id = space_id
+
+
 @final
 class Kind:
     """One actor class, looked at once."""
@@ -57,6 +66,13 @@ class Kind:
             found = self._find(method)
             self.calls[method] = found
         return found
+
+    def first_state(self, space_id: str) -> Any:
+        """Return the state in which a space begins."""
+        cls: Any = self.cls
+        bare = cls.__new__(cls)
+        object.__setattr__(bare, "_space", _Named(space_id))
+        return bare.initial_state()
 
     def _find(self, method: object) -> Handler:
         # By what it is: a decorator may have left it another name than that of the attribute.

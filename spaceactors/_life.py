@@ -28,7 +28,7 @@ from spaceactors._events import (
     WorkFailed,
 )
 from spaceactors._options import DiscardReason
-from spaceactors._settle import commit
+from spaceactors._settle import commit, look_again
 from spaceactors._space import Gate
 from spaceactors._store import EpochLost, VersionLost
 from spaceactors._turn import Cut
@@ -146,7 +146,7 @@ async def _only_make(worker: Worker) -> bool:
 async def _look_again(worker: Worker) -> bool:
     """Take over what somebody else has written, before a hook runs again; tell whether it could be read."""
     try:
-        await worker.look_again()
+        await look_again(worker.space)
     except StoreError:
         halts.wait_for_store(worker.space)
         return False

@@ -14,8 +14,9 @@ from spaceactors._clock import TickClock
 from spaceactors._closing import Closing
 from spaceactors._config import RuntimeConfig
 from spaceactors._errors import AskCycle, BadCall
-from spaceactors._hub import Hub, open_hubs
+from spaceactors._hub import Hub
 from spaceactors._memory import MemoryStore
+from spaceactors._open_hubs import open_hubs
 from spaceactors._own_limits import refuse_own_names
 from spaceactors._turn import here
 from supervisors import Limits

@@ -116,6 +116,15 @@ async def _with_targets(space: Space, durable: DurablePort, record: TurnRecord, 
                 loading.unpin(row)
 
 
+async def look_again(space: Space) -> None:
+    """Take over what somebody else has written of a space, in this process or in another."""
+    durable, row = space.runtime.durable, space.row
+    if durable is not None and row.version == space.version:
+        with trio.CancelScope(shield=True):
+            await durable.refresh(row)
+    space.working, space.version = row.state, row.version
+
+
 def commit_of(space: Space, record: TurnRecord | None, message: Message | None) -> Commit:
     row = space.row
     made = Commit(space.version, space.working, message, changed=space.working is not row.state)

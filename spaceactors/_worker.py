@@ -6,7 +6,6 @@ many turns, because one per turn costs more than the rest of the turn, and is re
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
 from math import inf
 from types import MethodType
 from typing import TYPE_CHECKING, Any, final
@@ -16,18 +15,15 @@ from outcome import Value
 from trio.lowlevel import Abort, checkpoint, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
 from spaceactors import _door as door
+from spaceactors import _handling as handling
 from spaceactors import _landing as landing
 from spaceactors import _life as life
-from spaceactors import _outcomes as outcomes
 from spaceactors import _verdict as verdict
-from spaceactors._acting import hold
 from spaceactors._decide import Step
-from spaceactors._keeping import Keeping, not_kept
+from spaceactors._keeping import Keeping
 from spaceactors._options import WhenAbandoned, WhenInterrupted
 from spaceactors._pace import Pace
-from spaceactors._settle import commit
 from spaceactors._space import HANDLED
-from spaceactors._streaming import drive
 from spaceactors._turn import Cut, TurnRecord, descends, here
 
 if TYPE_CHECKING:
@@ -47,22 +43,20 @@ class Worker:
     """One task that runs turns of a space; a space with `concurrency=n` has n, of which the first leads the life."""
 
     __slots__ = (
-        "_record",
-        "background",
-        "began",
-        "cut",
-        "in_hook",
-        "keeping",
-        "leads",
-        "message",
-        "noted",
-        "pace",
-        "returned",
-        "scope",
-        "space",
-        "task",
-        "touched",
-        "waits",
+        *(
+            "_record",
+            "background",
+            "began",
+            "cut",
+            "in_hook",
+            "keeping",
+            "leads",
+            "message",
+            "noted",
+            "pace",
+            "returned",
+        ),
+        *("scope", "space", "task", "touched", "waits"),
     )
 
     def __init__(self, space: Space, *, leads: bool) -> None:
@@ -259,8 +253,10 @@ class Worker:
             with trio.CancelScope() as self.scope:
                 if single:
                     await self._one_turn()
+                elif self.pace is None:
+                    await self._turns()
                 else:
-                    await (self._turns() if self.pace is None else self._paced_turns(self.pace))
+                    await self._paced_turns(self.pace)
         except BaseException as error:
             if not self.open:
                 raise
@@ -285,7 +281,7 @@ class Worker:
         mailbox, outcomes, actor, clock = space.mailbox, space.outcomes, space.actor, space.clock
         tick: float | None = None
         handler: Handler | None = None
-        call: Callable[..., Any] = _nothing
+        call: Callable[..., Any] = checkpoint  # until the first message
         while not space.attention:
             if not self.noted:
                 space.runtime.stalls.note(self)
@@ -317,7 +313,7 @@ class Worker:
                     continue
                 if self.touched:
                     self.began = began
-                    await self._finish(message, reply)
+                    await handling.finish(self, message, reply)
                     continue
                 outcomes[HANDLED] += 1
                 if clock.now is not began:
@@ -403,7 +399,7 @@ class Worker:
         handler = message.handler
         try:
             if handler.watched:
-                reply = await self._call(message)
+                reply = await handling.call(self, message)
             elif extra.kwargs:
                 reply = await handler.function(space.actor, *message.args, **extra.kwargs)
             else:
@@ -415,14 +411,14 @@ class Worker:
         if self.pace is not None:
             self.pace.end()
         if space.runtime.durable is None:
-            await self._finish(message, reply)
+            await handling.finish(self, message, reply)
             return
-        self._end_timeout()
+        self.end_timeout()
         if self.keeping is None:
             self.keeping = Keeping(self)
         try:
             if not self.keeping.begin(message, reply):
-                await self._finish(message, reply)
+                await handling.finish(self, message, reply)
                 return
             # It may sleep on for days when the turn is settled, and keeps nothing of it.
             message = extra = handler = reply = None  # type: ignore[assignment]
@@ -430,44 +426,9 @@ class Worker:
                 await wait_task_rescheduled(self._unpark)
         except Exception as error:
             if self.message is not None:
-                await not_kept(self, self.message, error)
+                await handling.not_kept(self, self.message, error)
 
-    async def _finish(self, message: Message, reply: object) -> None:
-        """Commit a turn whose handler has returned: from here on nothing cancels it."""
-        self.returned = True
-        self._end_timeout()
-        try:
-            await commit(self, message, reply)
-        except Exception as error:
-            await not_kept(self, message, error)
-        else:
-            self.space.took(self.began)
-            outcomes.settle(self.space, message, HANDLED, reply=reply)
-            self.close()
-
-    async def _call(self, message: Message) -> Any:
-        handler = message.handler
-        if not handler.watched:
-            return await handler.function(self.space.actor, *message.args, **message.kwargs)
-        async with AsyncExitStack() as held:
-            if handler.limit:
-                await held.enter_async_context(hold(self.space, handler.limit, message.priority))
-            if handler.timeout is not None and self.scope is not None:
-                self.scope.deadline = trio.current_time() + handler.timeout
-            if handler.streams:
-                return await drive(self, message)
-            return await handler.function(self.space.actor, *message.args, **message.kwargs)
-
-    async def look_again(self) -> None:
-        """Take over what somebody else has written of the space, in this process or in another."""
-        space = self.space
-        durable, row = space.runtime.durable, space.row
-        if durable is not None and row.version == space.version:
-            with trio.CancelScope(shield=True):
-                await durable.refresh(row)
-        space.working, space.version = row.state, row.version
-
-    def _end_timeout(self) -> None:
+    def end_timeout(self) -> None:
         if self.scope is not None and self.scope.deadline != inf:
             # A scope whose time ran out as the handler returned is of no further use.
             self.space.attention = self.space.attention or self.scope.cancel_called
@@ -481,12 +442,8 @@ class Worker:
         self._record = None
         self.message = None
         self.in_hook = self.returned = self.touched = False
-        self._end_timeout()
+        self.end_timeout()
         space.working = space.row.state
         space.version = space.row.version
         if self.cut is not None:
             space.attention = True
-
-
-async def _nothing(*_: object) -> None:
-    """Stand where no call has been made yet."""

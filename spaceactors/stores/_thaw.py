@@ -110,7 +110,7 @@ class Thawer:
         """Read the state; one that cannot be read quarantines the space, until a program comes that can."""
         try:
             if space.state is None:
-                row.state = self._hub.first_state(self._hub.handle(self._kind(row.kind), row.id))
+                row.state = self._kind(row.kind).first_state(row.id)
             else:
                 row.state = self._codec.decode_state(self._kind(row.kind), space.state)
         except Exception as error:

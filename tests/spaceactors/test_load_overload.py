@@ -229,11 +229,13 @@ def test_those_who_are_still_in_their_start_hooks_are_counted():
             except Overloaded:
                 answers.append(None)
 
-        async with open_runtime(Slow, config=config) as runtime, trio.open_nursery() as nursery:
-            for number in range(10):
-                nursery.start_soon(call, runtime, number)
-                await trio.sleep(0.01)
-            assert answers == [None] * 5
+        async with open_runtime(Slow, config=config) as runtime:
+            async with trio.open_nursery() as nursery:
+                for number in range(10):
+                    nursery.start_soon(call, runtime, number)
+                    await trio.sleep(0.01)
+                assert answers == [None] * 5
+            assert runtime.load.sample.waiting == 0
         assert sorted(answers, key=str) == [1] * 5 + [None] * 5
 
     run_in_virtual_time(main)

@@ -13,10 +13,18 @@ from spaceactors import Actor, LoopWasBlocked, RuntimeConfig, handler, open_runt
 
 # Real seconds. Nobody waits for as long when all is well.
 PATIENCE = 60
+# A slow machine may make a block of what comes before in the same tick: then that is told, and what follows is not.
+# Real seconds until the next try.
+TRY = 2
 WATCHED = RuntimeConfig(blocked_after=0.01)
 
 # Real time: what is waited for comes from a thread.
 real_time = pytest.mark.trio(run=trio.run)
+
+
+async def show_life():
+    for _ in range(3):
+        await trio.lowlevel.checkpoint()
 
 
 class Stubborn(Actor[int], kind="stubborn"):
@@ -27,7 +35,8 @@ class Stubborn(Actor[int], kind="stubborn"):
 
     @handler
     async def stand(self):
-        assert self.told.wait(PATIENCE)  # where it stands
+        while not self.told.wait(TRY):  # where it stands
+            await show_life()
 
     @handler
     async def stand_beside(self):
@@ -51,8 +60,9 @@ class Teller(logging.Handler):
 
     def emit(self, record):
         line = record.getMessage()
-        if "where it stands" in line or "has blocked" in line:
+        if "where it stands" in line or "(stand) has blocked" in line:
             self.lines.append((line, threading.current_thread().name))
+        if "where it stands" in line:
             self.told.set()
 
 
@@ -103,7 +113,8 @@ async def test_O4_background_work_that_blocks_the_loop_is_told_by_its_space(tell
 @real_time
 async def test_O4_what_is_no_actor_is_told_by_its_task(teller):
     async def stand():
-        assert teller.told.wait(PATIENCE)  # where it stands
+        while not teller.told.wait(TRY):  # where it stands
+            await show_life()
 
     async with open_runtime(Stubborn, deps=teller.told, config=WATCHED) as runtime, trio.open_nursery() as nursery:
 

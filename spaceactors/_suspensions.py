@@ -175,7 +175,9 @@ class Suspensions:
                 with trio.CancelScope(shield=True):
                     await durable.answer(space.row, asked, step)
             except VersionLost:
-                raise _closed(asked.shown.id) from None
+                if await self._is_closed(durable, asked, space):
+                    raise _closed(asked.shown.id) from None
+                return False
             except EpochLost:
                 life.lose(space)
                 raise fenced_off(asked.shown.space) from None
@@ -189,6 +191,17 @@ class Suspensions:
         elif space is not None and not space.keeps:
             raise _closed(asked.shown.id)  # its turn was ended while the answer was written
         return True
+
+    async def _is_closed(self, durable: DurablePort, asked: Asked, space: Space) -> bool:
+        """Tell why an answer was refused: the question is closed, or another process has changed the state meanwhile.
+
+        Then that is read, and the answer can be written again.
+        """
+        with trio.CancelScope(shield=True):
+            closed = await durable.question(asked.shown.id) is None
+            if not closed:
+                await durable.refresh(space.row)
+        return closed
 
     # ---- for the turn
 

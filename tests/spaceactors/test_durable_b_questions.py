@@ -25,6 +25,7 @@ from spaceactors import (
 from spaceactors._decide import Ending
 from spaceactors._life import ask_to_passivate, begin_end
 from spaceactors._suspensions import JsonAnswer
+from spaceactors.stores._engine import Put
 from tests.spaceactors.disks import Disk, check_ledger, life, live
 
 pytestmark = pytest.mark.timeout(120)
@@ -493,6 +494,33 @@ async def test_H2_an_answer_that_cannot_be_kept_is_refused_and_the_question_stay
         await runtime.suspensions.answer(question.id, NO)
         await runtime.settle()
         assert await runtime.space("a").state() == ("go: False",)
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_H2_an_answer_is_taken_though_another_process_has_changed_the_state(disk, when):
+    """The question is open all the time: that the state has another version by now closes nothing."""
+
+    def another_process():
+        (row,) = disk._inner.spaces("clerk", "", 9)
+        version = row.version
+        values = ("clerk", "a", row.epoch, version, version + 1, row.state, *row[6:])
+        assert disk._inner.write([[(Put.SAVE_SPACE, values)]]) == [None]
+
+    async with life(disk, Clerk) as runtime:
+        await runtime.space("a").ask(Clerk.note, "before")
+        await runtime.space("a").send(Clerk.decide, "go")
+        await runtime.settle()
+        question = await the_question(runtime)
+        if when == "before":
+            another_process()
+        else:
+            disk.meanwhile = another_process
+        await runtime.suspensions.answer(question.id, YES)
+        await runtime.settle()
+        assert await runtime.space("a").state() == ("before", "go: True")
+        assert await runtime.suspensions.list() == []
+        with pytest.raises(SuspensionClosed):
+            await runtime.suspensions.answer(question.id, NO)
 
 
 async def test_H1_a_question_that_was_asked_in_an_outage_is_kept_when_the_disk_is_back(disk):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -140,10 +141,12 @@ print(between - begin, time.process_time() - between)
 
 
 TRIO_ALONE = 0.085  # seconds of processor time on an idle machine
+STARTS, ROUNDS = 9, 6
 
 
+@pytest.mark.timeout(600)
 def test_importing_spaceactors_costs_at_most_50_ms_over_trio(tmp_path: Path) -> None:
-    """Processor time, best of nine fresh processes, byte code written.
+    """Processor time, best of nine fresh processes, byte code written; of up to 54, where those were disturbed.
 
     Processor time still grows when other programs share the cores and their caches. How much it does is measured by
     importing Trio in the same processes: where that takes longer than on an idle machine, so may we, in proportion.
@@ -151,8 +154,11 @@ def test_importing_spaceactors_costs_at_most_50_ms_over_trio(tmp_path: Path) -> 
     """
     byte_code = {"PYTHONPYCACHEPREFIX": str(tmp_path)}  # kept from the first start on, as in an installed package
     run_python(IMPORTING, **byte_code)
-    trio_now, ours = (
-        min(times)
-        for times in zip(*(map(float, run_python(IMPORTING, **byte_code).split()) for _ in range(9)), strict=True)
-    )
-    assert ours <= 0.050 * max(1.0, trio_now / TRIO_ALONE), (ours, trio_now)
+    trio_now = ours = inf
+    for _ in range(ROUNDS):
+        for _ in range(STARTS):
+            one, other = map(float, run_python(IMPORTING, **byte_code).split())
+            trio_now, ours = min(one, trio_now), min(other, ours)
+        if ours <= 0.050 * max(1.0, trio_now / TRIO_ALONE):
+            return
+    pytest.fail(f"{ours:.3f} s, and {trio_now:.3f} s for Trio")

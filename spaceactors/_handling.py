@@ -1,4 +1,4 @@
-"""How a turn's handler is called with what it asks for, and how a turn ends that takes the long way."""
+"""What stands before a turn and behind it: whether it is wanted, what its handler asks for, the long way to its end."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from spaceactors import _outcomes as outcomes
 from spaceactors import _verdict as verdict
 from spaceactors._acting import hold
 from spaceactors._errors import StoreError
+from spaceactors._options import DiscardReason
 from spaceactors._settle import commit, look_again
 from spaceactors._space import HANDLED
 from spaceactors._store import EpochLost, VersionLost
@@ -18,7 +19,25 @@ from spaceactors._streaming import drive
 
 if TYPE_CHECKING:
     from spaceactors._message import Message
+    from spaceactors._space import Space
     from spaceactors._worker import Worker
+
+
+def still_wanted(space: Space, message: Message) -> bool:
+    """Tell whether a message that comes to its turn is still wanted: the tick of a replaced timer is not."""
+    extra = message.extra
+    if extra is None:
+        return True
+    late = extra.expiry is not None and extra.expiry.at <= space.clock.exactly()
+    extra.forget_expiry()
+    if late:
+        # A handler that blocks the whole program keeps the alarm from ringing in time.
+        outcomes.expire(space, message)
+        return False
+    if extra.timer is not None and extra.timer.stale:
+        outcomes.discard(space, message, DiscardReason.SUPERSEDED)
+        return False
+    return True
 
 
 async def call(worker: Worker, message: Message) -> Any:

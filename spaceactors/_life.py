@@ -442,20 +442,3 @@ def told_stuck(space: Space, seconds: float) -> None:
     space.runtime.publish(SpaceUnstoppable, space, seconds)
     if space.over is not None:
         space.over.set()
-
-
-def still_wanted(space: Space, message: Message) -> bool:
-    """Tell whether a message that comes to its turn is still wanted: the tick of a replaced timer is not."""
-    extra = message.extra
-    if extra is None:
-        return True
-    late = extra.expiry is not None and extra.expiry.at <= space.clock.exactly()
-    extra.forget_expiry()
-    if late:
-        # A handler that blocks the whole program keeps the alarm from ringing in time.
-        outcomes.expire(space, message)
-        return False
-    if extra.timer is not None and extra.timer.stale:
-        outcomes.discard(space, message, DiscardReason.SUPERSEDED)
-        return False
-    return True

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from spaceactors._hub import Hub
     from spaceactors._keeper import Alarm
     from spaceactors._message import Message
+    from spaceactors._port import DurablePort
     from spaceactors._space import Space
     from spaceactors._worker import Worker
 

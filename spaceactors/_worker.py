@@ -385,7 +385,7 @@ class Worker:
         extra = message.extra
         if extra is None:
             extra = message.rare()
-        elif (extra.expiry is not None or extra.timer is not None) and not life.still_wanted(space, message):
+        elif (extra.expiry is not None or extra.timer is not None) and not handling.still_wanted(space, message):
             return
         self.message = message
         if not self.noted:

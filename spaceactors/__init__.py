@@ -114,7 +114,7 @@ if TYPE_CHECKING:
     from spaceactors._probe import LoadProbe, LoadReading, ProcessProbe
     from spaceactors._settings import ConfigError, Settings
     from spaceactors._shedding import LoadManager
-    from spaceactors._snapshot import Ledger, Snapshot, SpaceFigures, SpaceInfo, Times
+    from spaceactors._snapshot import Health, Ledger, Snapshot, SpaceFigures, SpaceInfo, Times
     from spaceactors._waiting import WaitInfo, WaitKind, Waits
     from spaceactors.stores._locks import PostgresLocks
     from spaceactors.stores.postgres import PostgresStore
@@ -143,6 +143,7 @@ __all__ = [
     "Feed",
     "Gap",
     "HandlerInfo",
+    "Health",
     "History",
     "HistoryReader",
     "InstancePool",
@@ -253,7 +254,7 @@ _LATE = {
     **dict.fromkeys(("LoadProbe", "LoadReading", "ProcessProbe"), "_probe"),
     **dict.fromkeys(("ConfigError", "Settings"), "_settings"),
     "LoadManager": "_shedding",
-    **dict.fromkeys(("Ledger", "Snapshot", "SpaceFigures", "SpaceInfo", "Times"), "_snapshot"),
+    **dict.fromkeys(("Health", "Ledger", "Snapshot", "SpaceFigures", "SpaceInfo", "Times"), "_snapshot"),
     **dict.fromkeys(("WaitInfo", "WaitKind", "Waits"), "_waiting"),
     # A driver loads when its store is wanted.
     "PostgresLocks": "stores._locks",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 (attrs resolves it)
+from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, final
 
@@ -42,6 +43,26 @@ class SpaceInfo:
 
 
 @final
+class Health(Enum):
+    """How a live space fares, for monitors and alerts: the first that is true, from the last to the first here.
+
+    `STARTING`: its first actor is being made. `HEALTHY`: nothing to do, or nothing that could be done now. `BUSY`: it
+    has messages to handle. `STALLED`: its turn makes no progress (`SpaceOptions.stalled_after`); look at
+    `runtime.waits()` and at the stack that `TurnStalled` tells. `RESTARTING`: its actor has crashed and begins anew,
+    perhaps after a backoff. `DRAINING`: its activation ends. `QUARANTINED`: it crashed too often, and waits for
+    `revive()`.
+    """
+
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    BUSY = "busy"
+    STALLED = "stalled"
+    RESTARTING = "restarting"
+    DRAINING = "draining"
+    QUARANTINED = "quarantined"
+
+
+@final
 @frozen
 class SpaceFigures:
     """One live space in figures; times in seconds, `last_progress` since a turn last ended.
@@ -60,6 +81,7 @@ class SpaceFigures:
     ledger: Ledger
     counters: Mapping[str, float]
     stalled: float | None = None
+    health: Health = Health.HEALTHY
 
 
 @final
@@ -114,6 +136,31 @@ def status_of(space: Space) -> SpaceStatus:
     return next((status for holds, status in table if holds), SpaceStatus.LIVE)
 
 
+def health_of(status: SpaceStatus, *, ending: bool, begun: bool, crashed: bool, stalled: bool, waiting: bool) -> Health:
+    """Return how a space fares. Pure.
+
+    Args:
+        status: what it is doing.
+        ending: whether its activation ends.
+        begun: whether it has an actor.
+        crashed: whether an actor of this activation has crashed.
+        stalled: whether a turn makes no progress.
+        waiting: whether anything is accepted and not settled that it could work on.
+
+    """
+    table = (
+        (status is SpaceStatus.QUARANTINED, Health.QUARANTINED),
+        (ending, Health.DRAINING),
+        # A human is to act; without an actor it is in memory for the answer alone.
+        (status is SpaceStatus.SUSPENDED, Health.HEALTHY),
+        (crashed and not begun, Health.RESTARTING),
+        (not begun, Health.STARTING),
+        (stalled, Health.STALLED),
+        (waiting, Health.BUSY),
+    )
+    return next((health for holds, health in table if holds), Health.HEALTHY)
+
+
 def ledger_of(accepted: int, outcomes: list[int], pending: int) -> Ledger:
     """Return a ledger as data."""
     return Ledger(accepted, MappingProxyType(dict(zip(OUTCOMES, outcomes, strict=True))), pending)
@@ -122,10 +169,20 @@ def ledger_of(accepted: int, outcomes: list[int], pending: int) -> Ledger:
 def figures_of(space: Space, now: float) -> SpaceFigures:
     """Return a live space in figures."""
     oldest = min([message.at for message in space.mailbox], default=now)
+    status, stalled = status_of(space), space.runtime.stalls.seconds(space)
+    starting = not space.passivating and any(worker.in_hook for worker in space.workers)
+    health = health_of(
+        SpaceStatus.QUARANTINED if space.quarantined else status,
+        ending=space.ending is not None,
+        begun=not (space.actor is None or starting or space.backing_off or space.failure is not None),
+        crashed=space.restarts > 0 or space.backing_off or space.failure is not None,
+        stalled=stalled is not None,
+        waiting=space.busy and not space.paused,
+    )
     return SpaceFigures(
         id=space.id,
         kind=space.kind.name,
-        status=status_of(space),
+        status=status,
         depth=len(space.mailbox),
         oldest_age=now - oldest,
         last_progress=now - space.progress_at,
@@ -133,7 +190,8 @@ def figures_of(space: Space, now: float) -> SpaceFigures:
         incarnation=space.incarnation,
         ledger=ledger_of(space.accepted, space.outcomes, space.pending),
         counters=MappingProxyType(dict(space.row.counters)),
-        stalled=space.runtime.stalls.seconds(space),
+        stalled=stalled,
+        health=health,
     )
 
 

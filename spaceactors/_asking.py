@@ -133,7 +133,9 @@ async def waiting(
         worker.waits.remove(wait)
         try:
             if lane is not None:
-                await lane.resume(worker)
+                # Without its token, which who has the lane may need; one that does not stream has lent it already.
+                async with lent(worker if wait.streams else None):
+                    await lane.resume(worker)
             if pace is not None:
                 await pace.resume()
         finally:

@@ -40,9 +40,10 @@ async def _hand_over(worker: Worker, reader: Reader, item: object) -> None:
     wait = Wait(behind, None, space.clock.now)
     worker.waits.append(wait)
     space.lane.lend(worker)
-    try:
-        async with lent(worker):
+    # The token comes back last: held while it waits for the lane, it would be missing to who has that.
+    async with lent(worker):
+        try:
             await reader.put(item)
-    finally:
-        worker.waits.remove(wait)
-        await space.lane.resume(worker)
+        finally:
+            worker.waits.remove(wait)
+            await space.lane.resume(worker)

@@ -194,10 +194,13 @@ class Server:
 
     def remove(self) -> None:
         if self._keeper is not None:
+            with suppress(FileNotFoundError, ProcessLookupError):
+                self.kill()  # an orderly end first writes down what nobody will read
+        if self._keeper is not None:
             assert self._keeper.stdin is not None
-            self._keeper.stdin.close()  # its keeper ends it
+            self._keeper.stdin.close()  # it did not come up: its keeper ends it
             try:
-                self._keeper.wait(WAITED)
+                self._keeper.wait(20)
             except subprocess.TimeoutExpired:
                 os.killpg(self._keeper.pid, signal.SIGKILL)
                 self._keeper.wait()

@@ -29,6 +29,26 @@ async def look(runtime, who):
 p2_refund.approve_all = look
 trio.run(p2_refund.main)
 """
+# Plays three providers, each of which takes seven seconds for an answer, on virtual time.
+RUN_PROVIDERS = """
+import p6_limits, trio
+from collections import Counter
+from supervisors import CircuitBreaker
+from trio.testing import MockClock
+calls = Counter()
+def provider(name):
+    async def complete(prompt):
+        calls[name, trio.current_time()] += 1
+        await trio.sleep(7)
+        return name
+    return complete
+async def main():
+    names = ("openai", "anthropic", "ollama")
+    await p6_limits.main(p6_limits.Providers(*map(provider, names), CircuitBreaker("anthropic")))
+    print(sorted((*call, times) for call, times in calls.items()))
+    print(trio.current_time())
+trio.run(main, clock=MockClock(autojump_threshold=0))
+"""
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -64,3 +84,23 @@ def test_the_users_own_tests_pass(tmp_path: Path) -> None:
     options = ("-q", "--timeout=150", "-p", "no:cacheprovider", "-W", "error", f"--rootdir={tmp_path}")
     done = run(tmp_path, "-m", "pytest", *options, program)
     assert (done.returncode, "4 passed" in done.stdout) == (0, True), done.stdout
+
+
+def test_three_providers_three_limits_and_twenty_spaces(tmp_path: Path) -> None:
+    """One call at the local one, which refuses the others at once; nineteen at the next, five at a time."""
+    shown = run(tmp_path, "-W", "error", "-c", RUN_PROVIDERS)
+    assert shown.returncode == 0, shown.stderr
+    *table, calls, seconds = shown.stdout.splitlines()
+    assert [line for line in table if "held" in line] == [
+        "openai     0/5 held, 0 waiting, oldest 0.0 s",
+        "anthropic  5/5 held, 14 waiting, oldest 1.0 s",
+        "ollama     1/1 held, 0 waiting, oldest 0.0 s",
+        "spaces     20/10000 held, 0 waiting, oldest 0.0 s",
+    ]
+    line = [line.split() for line in table if "held" not in line]
+    assert [position for position, _, _ in line] == ["1.", "2.", "3."]
+    # Unless it was among the first, the one of high priority is next.
+    assert [priority for _, _, priority in line][1:] == ["NORMAL", "NORMAL"]
+    assert (line[0][2] == "HIGH") == (line[0][1] == "user-0")
+    waves = [("anthropic", 0.0, 5), ("anthropic", 7.0, 5), ("anthropic", 14.0, 5), ("anthropic", 21.0, 4)]
+    assert (calls, seconds) == (str([*waves, ("ollama", 0.0, 1)]), "28.0")

@@ -14,7 +14,7 @@ from spaceactors import _door as door
 from spaceactors import _halts as halts
 from spaceactors import _outcomes as outcomes
 from spaceactors._actor import Failure
-from spaceactors._decide import Ending, Step, next_step
+from spaceactors._decide import Ending, Step, next_step, only_leaf
 from spaceactors._errors import StoreError, TurnTimeout
 from spaceactors._events import (
     MessageRetried,
@@ -32,6 +32,7 @@ from spaceactors._settle import commit, look_again
 from spaceactors._space import Gate
 from spaceactors._store import EpochLost, VersionLost
 from spaceactors._turn import Cut
+from supervisors import Preempted
 from supervisors._budget import Budget, GiveUp
 from supervisors._spec import backoff_of
 
@@ -168,8 +169,13 @@ async def hook(worker: Worker, call: Callable[[], Awaitable[Any]]) -> bool:
             halts.wait_for_store(worker.space)
             return False
         except Exception as error:
-            failed(worker.space, error, None)
-            return False
+            if not isinstance(only_leaf(error), Preempted):
+                failed(worker.space, error, None)
+                return False
+            # Its limit was needed more elsewhere: no fault of its own, and it runs again.
+            await trio.lowlevel.checkpoint()
+            if worker.space.ending is Ending.KILL:
+                return False
 
 
 async def _try_hook(worker: Worker, call: Callable[[], Awaitable[Any]]) -> bool:

@@ -9,6 +9,7 @@ need each other never wait for each other's tokens. Hooks run without one.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from math import inf
 from typing import TYPE_CHECKING, final
 
 import trio
@@ -94,29 +95,34 @@ class Pace:
         A cancellation that concerns only a part of the turn, such as a timeout around an ask, comes after that: what
         follows in the handler runs with a token.
         """
-        worker = self._worker
         scopes = self._resuming
         self._waits -= 1
         if scopes is None or not self._wanted_by(scopes):
             return
-        if not self._line.take_nowait():
-            if worker.cut is not None:
-                return
-            with (
-                worker.space.runtime.stalls.waiting(worker.space, worker, (TURNS,)),
-                trio.CancelScope(shield=True) as scope,
-            ):
-                scopes.append(scope)
-                try:
-                    await self._line.wait(Priority.NORMAL, worker.space.name, first=True)
-                finally:
-                    scopes.remove(scope)
-            if scope.cancelled_caught:
-                return
+        if not self._line.take_nowait() and not await self._wait_to_go_on(scopes):
+            await trio.lowlevel.checkpoint_if_cancelled()  # the turn only ends
+            return
         if self._wanted_by(scopes):
             self._held = True
         else:
             self._line.give_back()  # another task of the turn waits again, or was here first, or the turn is over
+
+    async def _wait_to_go_on(self, scopes: list[trio.CancelScope]) -> bool:
+        """Wait for a token; tell whether it is there, and the turn was not cancelled and its own time is not over."""
+        worker = self._worker
+        if worker.cut is not None:
+            return False
+        deadline = inf if worker.scope is None else worker.scope.deadline
+        with (
+            worker.space.runtime.stalls.waiting(worker.space, worker, (TURNS,)),
+            trio.CancelScope(shield=True, deadline=deadline) as scope,
+        ):
+            scopes.append(scope)
+            try:
+                await self._line.wait(Priority.NORMAL, worker.space.name, first=True)
+            finally:
+                scopes.remove(scope)
+        return not scope.cancelled_caught
 
     def _wanted_by(self, scopes: list[trio.CancelScope]) -> bool:
         """Tell whether the turn still runs that these scopes belong to, and none of its tasks waits any more."""

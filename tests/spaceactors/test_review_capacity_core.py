@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 import trio
 
-from spaceactors import Actor, Limit, RuntimeConfig, SpaceOptions, handler
+from spaceactors import (
+    Actor,
+    ActorCrashed,
+    Limit,
+    Priority,
+    RestartLimit,
+    RuntimeConfig,
+    SpaceOptions,
+    TurnTimeout,
+    handler,
+)
 from tests.spaceactors.scenes import opened, run_seeded
 
 ONE_TURN = RuntimeConfig(max_turns=1)
@@ -88,3 +98,75 @@ async def test_a_turn_that_leaves_a_stream_waits_for_the_lane_without_a_token():
             await trio.lowlevel.checkpoint()
             with trio.fail_after(100):
                 assert await runtime.space("r").ask(Clerk.do, read_one) == 0
+
+
+# ---- time and urgency
+
+
+class Impatient(Actor, kind="impatient"):
+    options = SpaceOptions(backoff=None)
+
+    @handler(timeout=5.0)
+    async def ask(self, target, act):
+        await self.space(target, Clerk).ask(Clerk.do, act)
+
+
+async def test_C3_a_turn_whose_time_runs_out_while_it_waits_to_go_on_ends_then():
+    async def work(clerk):
+        await trio.sleep(100)
+
+    async with opened(Impatient, Clerk, config=ONE_TURN) as runtime:
+        async with trio.open_nursery() as nursery:
+
+            async def ask():
+                with pytest.raises(ActorCrashed) as caught:
+                    await runtime.space("i", Impatient).ask(Impatient.ask, "a", nap)
+                assert isinstance(caught.value.__cause__, TurnTimeout)
+                assert trio.current_time() == 5
+
+            nursery.start_soon(ask)
+            await trio.sleep(0.5)
+            # It has the token as soon as the one that is asked has done.
+            await runtime.space("b", Clerk).with_options(priority=Priority.URGENT).send(Clerk.do, work)
+            await runtime.space("i", Impatient).info()
+        await runtime.space("b", Clerk).kill()
+
+
+class Guarded(Actor, kind="guarded"):
+    """Begins its life with something scarce."""
+
+    options = SpaceOptions(backoff=None, restart_limit=RestartLimit(1, 60))
+
+    async def on_start(self):
+        async with self.limits.hold("scarce"):
+            await trio.sleep(5)
+
+    @handler
+    async def greet(self):
+        return trio.current_time()
+
+
+async def test_C10_a_hook_whose_limit_is_taken_away_runs_again_and_no_crash_is_counted():
+    async with opened(Guarded, Clerk, limits=[Limit("scarce", 1, preemptible=True)]) as runtime:
+        guarded = runtime.space("g", Guarded)
+
+        async def take():
+            for _ in range(3):
+                await trio.sleep(2)
+                async with runtime.limits.hold("scarce", priority=Priority.URGENT):
+                    await trio.sleep(1)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take)
+            assert await guarded.ask(Guarded.greet) == 9 + 5
+        assert (await guarded.info()).restarts == 0
+
+
+async def test_C10_a_hook_whose_limit_is_taken_away_is_killed_all_the_same():
+    async with opened(Guarded, Clerk, limits=[Limit("scarce", 1, preemptible=True)]) as runtime:
+        await runtime.space("g", Guarded).send(Guarded.greet)
+        await trio.sleep(1)
+        async with runtime.limits.hold("scarce", priority=Priority.URGENT):
+            await trio.sleep(1)
+            report = await runtime.space("g", Guarded).kill()
+        assert report.left == {"guarded/g": 1}

@@ -109,6 +109,7 @@ class Impatient(Actor, kind="impatient"):
     @handler(timeout=5.0)
     async def ask(self, target, act):
         await self.space(target, Clerk).ask(Clerk.do, act)
+        await trio.sleep(0)
 
 
 async def test_C3_a_turn_whose_time_runs_out_while_it_waits_to_go_on_ends_then():

@@ -33,7 +33,7 @@ def _load_options(_: object, attribute: Attribute[Any], value: object) -> None:
 def _is_threshold(instance: object, attribute: Attribute[Any], value: object) -> None:
     at_least(SHORTEST_BLOCK, none=True)(instance, attribute, value)
     if value == inf:
-        msg = f"{attribute.name} must be finite, or None: then nobody watches"
+        msg = f"{attribute.name} must be a finite number or None (nobody watches)"
         raise ValueError(msg)
 
 

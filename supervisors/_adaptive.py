@@ -8,9 +8,11 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from supervisors._adapting import AdaptiveState, Gradient, Window
-from supervisors._capacity import Priority
+from supervisors._async_only import AsyncOnly
+from supervisors._capacity import Priority, UnknownLimit
 from supervisors._checks import check_whole
 from supervisors._failures import failure_test
+from supervisors._limits import Limits
 from supervisors._spec import check_name, check_seconds
 
 if TYPE_CHECKING:
@@ -19,10 +21,27 @@ if TYPE_CHECKING:
 
     from supervisors._adapting import AdaptiveRule
     from supervisors._failures import Counts
-    from supervisors._limits import Limits
 
 # A window of a larger limit than this needs no more calls to be judged.
 ENOUGH_CALLS = 100
+
+
+def _check_limit(limits: object, name: str) -> None:
+    if not isinstance(limits, Limits):
+        msg = f"the first argument is the Limits that {name!r} is one of, such as runtime.limits, not {limits!r}"
+        raise TypeError(msg)
+    limits.waiting(name)  # raises UnknownLimit
+    try:
+        limits.line(name)
+    except UnknownLimit:
+        msg = f"{name!r} is a RateLimit, which says itself how much is allowed: an adaptive limit needs a Limit"
+        raise TypeError(msg) from None
+
+
+def _check_rule(rule: object) -> None:
+    if rule is not None and (isinstance(rule, type) or not callable(getattr(rule, "adapt", None))):
+        msg = f"rule must be Gradient(), Aimd(...), or an object with a method adapt(state, sample), not {rule!r}"
+        raise TypeError(msg)
 
 
 @final
@@ -80,6 +99,8 @@ class AdaptiveLimit:
         self._name = name
         self._rule = Gradient() if rule is None else rule
         self._is_failure = failure_test(f"counts {of}", counts)
+        _check_limit(limits, name)
+        _check_rule(rule)
         self._samples = samples
         self._seconds = window
         # The tokens before its first use are those of the limit, whose statistics need Trio's clock.
@@ -168,7 +189,7 @@ class AdaptiveLimit:
 
 
 @final
-class _Hold:
+class _Hold(AsyncOnly):
     """One block of an adaptive limit."""
 
     __slots__ = ("_began", "_hold", "_owner", "_ticket")

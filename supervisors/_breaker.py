@@ -10,6 +10,7 @@ import trio
 from attrs import define
 from trio.lowlevel import Task, current_task, enable_ki_protection
 
+from supervisors._async_only import AsyncOnly
 from supervisors._capacity import CircuitOpen
 from supervisors._checks import check_span, check_whole
 from supervisors._circuit import (
@@ -67,7 +68,7 @@ class _Call:
 
 
 @final
-class CircuitBreaker:
+class CircuitBreaker(AsyncOnly):
     """Holds calls to a service back for a while after it has failed again and again.
 
     While a service is down each call to it waits for a timeout and holds its tokens for that long; a breaker answers

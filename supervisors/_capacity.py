@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import Enum, IntEnum
 from math import ceil
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 from attrs import Attribute, field, frozen
 
@@ -93,6 +93,9 @@ class Limit:
         check_name("the name of a limit", self.name)
         check_tokens(self.name, self.tokens)
         check_choice("when_full", WhenFull, self.when_full)
+        if not isinstance(cast("object", self.preemptible), bool):
+            msg = f"preemptible of limit {self.name!r} must be True or False, not {self.preemptible!r}"
+            raise TypeError(msg)
         if self.wait_timeout is not None:
             check_seconds("wait_timeout", self.wait_timeout)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, final
 import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled, enable_ki_protection
 
+from supervisors._async_only import AsyncOnly, SyncOnly
 from supervisors._capacity import Preempted, Priority
 from supervisors._line import TokenLine
 
@@ -42,7 +43,7 @@ NOT_ENTERED = -1
 
 
 @final
-class Hold:
+class Hold(AsyncOnly):
     """A block that keeps its tokens until it ends."""
 
     __slots__ = ("_fair_key", "_lines", "_priority", "_rates", "_taken")
@@ -92,7 +93,7 @@ class Hold:
 
 
 @final
-class YieldingHold:
+class YieldingHold(AsyncOnly):
     """A block that holds a token of at least one limit from which urgent requests may take it."""
 
     __slots__ = ("_fair_key", "_lines", "_rates", "_scope", "_taken", "_why", "priority")
@@ -164,7 +165,7 @@ class YieldingHold:
 
 
 @final
-class HoldNow:
+class HoldNow(SyncOnly):
     """A block that holds tokens and never waits. Nobody takes them away: there is no await where it could end."""
 
     __slots__ = ("_lines", "_rates", "_taken")

@@ -6,6 +6,8 @@ instance is another one each time.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -14,7 +16,6 @@ from attrs import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractAsyncContextManager
 
     Broken = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 
@@ -50,6 +51,15 @@ class InstanceStatistics:
     replaced: int
     failed: int
     close_failed: int
+
+
+def _checked(block: AbstractAsyncContextManager[T]) -> AbstractAsyncContextManager[T]:
+    if isinstance(cast("object", block), AbstractAsyncContextManager):
+        return block
+    if isinstance(cast("object", block), Coroutine):
+        cast("Coroutine[object, object, object]", block).close()
+    msg = f"the factory must give an async context manager (write @asynccontextmanager above it), not {block!r}"
+    raise TypeError(msg)
 
 
 class Stage(Enum):
@@ -132,7 +142,7 @@ class Instance(Generic[T]):
         """Be open until it is told to close, or ends by itself."""
         try:
             with self._guard:
-                async with factory() as self.client:
+                async with _checked(factory()) as self.client:
                     self.stage = Stage.OPEN
                     self.opened = True
                     self.settled.set()

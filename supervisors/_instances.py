@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast, final
 import trio
 from trio.lowlevel import ParkingLot, enable_ki_protection
 
+from supervisors._async_only import AsyncOnly
 from supervisors._capacity import Limit, Priority
 from supervisors._drain import current_signal
 from supervisors._errors import SupervisorClosed
@@ -35,7 +36,7 @@ ERRORS_KEPT = 16
 
 
 @final
-class _Use(AbstractAsyncContextManager[T, None], Generic[T]):
+class _Use(AsyncOnly, AbstractAsyncContextManager[T, None], Generic[T]):
     """The way into a block that uses an instance, and out of it."""
 
     __slots__ = ("_hold", "_instance", "_pool")
@@ -70,7 +71,7 @@ class _Use(AbstractAsyncContextManager[T, None], Generic[T]):
 
 
 @final
-class InstancePool(Generic[T]):
+class InstancePool(AsyncOnly, Generic[T]):
     """Clients that many tasks share, at most `size` at once, each used by one at a time.
 
     When you would want it: connections to a model provider, a device, a local model that fits into memory twice. An
@@ -118,7 +119,7 @@ class InstancePool(Generic[T]):
         drain_with_child: bool = False,
     ) -> None:
         check_name("name", name)
-        check_run(factory)
+        check_run(factory, "factory", "a function that gives an async context manager")
         if idle_timeout is not None:
             check_seconds("idle_timeout", idle_timeout)
         check_seconds("close_timeout", close_timeout)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import copy
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast, final
@@ -17,7 +18,7 @@ from supervisors._line import AGEING, Line, TokenLine
 from supervisors._spec import check_choice, check_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 _Line = TokenLine
@@ -65,6 +66,9 @@ class Limits:
 
     def _add(self, limits: Iterable[Limit | Rate | Line]) -> None:
         lines, rates = copy(cast("dict[str, Line]", self._lines)), dict(self._rates)
+        if not isinstance(cast("object", limits), Iterable):
+            msg = f"limits come in a list, such as [Limit('llm', 5)], not {limits!r}"
+            raise TypeError(msg)
         for one in limits:
             if isinstance(one, Limit):
                 _check_new(one.name, lines, rates)
@@ -171,13 +175,14 @@ class Limits:
     def _line(self, name: str) -> Line:
         try:
             return self._lines[name]
-        except KeyError:
-            known = ", ".join(map(repr, (*self._lines, *self._rates))) or "none"
-            msg = f"there is no limit {name!r} (there are: {known})"
-            raise UnknownLimit(msg) from None
-        except TypeError:
+        except (KeyError, TypeError):
+            pass
+        if not isinstance(cast("object", name), str):
             msg = f"name limits by strings, one by one, such as hold('llm', 'gpu'), not {name!r}"
-            raise TypeError(msg) from None
+            raise TypeError(msg)
+        known = ", ".join(map(repr, (*self._lines, *self._rates))) or "none"
+        msg = f"there is no limit {name!r} (there are: {known})"
+        raise UnknownLimit(msg)
 
     def _in_order(self, names: tuple[str, ...]) -> tuple[tuple[Line, ...], tuple[Rate, ...]]:
         """Return the limits in the order in which everybody takes them, and the rates."""
@@ -187,7 +192,7 @@ class Limits:
             msg = "name the limits to hold, such as hold('llm')"
             raise ValueError(msg)
         for name in names:
-            if name.__class__ is not str or name not in self._rates:
+            if not isinstance(cast("object", name), str) or name not in self._rates:
                 self._line(name)
         ordered = sorted(set(names))
         lines = tuple(self._lines[name] for name in ordered if name not in self._rates)

@@ -62,7 +62,8 @@ def normalized(name: object) -> str:
 
     """
     if not isinstance(name, str) or not name or "\0" in name:
-        raise TypeError(f"the name of a lock must be a text that is not empty, not {name!r}")
+        told = "the name of a lock must be a text that is not empty; name several one by one: hold('file:a', 'order:7')"
+        raise TypeError(f"{told}, not {name!r}")
     for kind in (FILE, DIRECTORY):
         if name.startswith(kind):
             return kind + _normalized_path(name, name.removeprefix(kind))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast, final
 import trio
 from trio.lowlevel import Abort, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
+from supervisors._async_only import AsyncOnly, SyncOnly
 from supervisors._capacity import CapacityRefused, CapacityTimeout, LeaseExpired
 from supervisors._lock_names import claims_of
 from supervisors._lock_port import HeldLock, LockCycle, LockWaiter
@@ -110,7 +111,7 @@ class _HeldLease:
 
 
 @final
-class _Hold(AbstractAsyncContextManager["Lease", "bool | None"]):
+class _Hold(AsyncOnly, AbstractAsyncContextManager["Lease", "bool | None"]):
     """The way into a block that holds locks, and out of it."""
 
     __slots__ = ("_asked", "_claims", "_holder", "_locks", "_timeout", "_ttl")
@@ -141,7 +142,7 @@ class _Hold(AbstractAsyncContextManager["Lease", "bool | None"]):
 
 
 @final
-class _HoldNow(AbstractContextManager["Lease", "bool | None"]):
+class _HoldNow(SyncOnly, AbstractContextManager["Lease", "bool | None"]):
     """The same for who does not wait."""
 
     __slots__ = ("_asked", "_claims", "_holder", "_locks", "_ttl")

@@ -10,6 +10,7 @@ import trio
 from attrs import define, field, frozen
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled, enable_ki_protection
 
+from supervisors._async_only import AsyncOnly
 from supervisors._bucket import Bucket
 from supervisors._capacity import CapacityError, CapacityQueueFull, CapacityRefused, CapacityTimeout
 from supervisors._checks import check_span, check_whole, is_whole
@@ -64,7 +65,7 @@ class _Waiter:
 
 
 @final
-class RateLimit:
+class RateLimit(AsyncOnly):
     """At most `permits` per `per` seconds, and up to `burst` at once after a quiet time.
 
     Take one where a provider counts requests or tokens per minute. It counts beginnings, where a `Limit` counts what is

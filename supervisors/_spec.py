@@ -151,7 +151,7 @@ def check_name(what: str, name: object) -> None:
         msg = f"{what} must be a string, not {name!r}"
         raise TypeError(msg)
     if not name:
-        msg = f"{what} must not be empty; give each child a name such as 'consumer'"
+        msg = f"{what} must not be empty: write one such as 'consumer'"
         raise ValueError(msg)
 
 
@@ -185,14 +185,14 @@ def backoff_of(backoff: Wait | Backoff | None) -> Backoff | None:
     return Backoff(backoff)
 
 
-def check_run(run: object) -> None:
+def check_run(run: object, what: str = "run", kind: str = "an async function") -> None:
     """Refuse what cannot be called, or was called already."""
     if inspect.iscoroutine(run):
         run.close()
-        msg = f"run must be the async function itself, not a call of it: write {run.__name__} without parentheses"
+        msg = f"{what} must be the async function itself, not a call of it: write {run.__name__} without parentheses"
         raise TypeError(msg)
     if not callable(run):
-        msg = f"run must be an async function, not {run!r}"
+        msg = f"{what} must be {kind}, not {run!r}"
         raise TypeError(msg)
 
 

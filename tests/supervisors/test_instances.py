@@ -207,7 +207,7 @@ async def test_a_factory_that_fails_tells_who_asked_and_its_place_is_free_again(
 
 async def test_a_factory_that_gives_no_context_manager_tells_who_asked():
     async with InstancePool(lambda: 7, 1) as pool:
-        with pytest.raises(TypeError, match="asynchronous context manager"):
+        with pytest.raises(TypeError, match="give an async context manager"):
             await use(pool)
 
 
@@ -634,7 +634,7 @@ async def test_a_pool_inside_a_child_refuses_at_its_drain_only_if_that_was_said(
 @pytest.mark.parametrize(
     ("args", "options", "error", "told"),
     [
-        ((7, 1), {}, TypeError, "async function"),
+        ((7, 1), {}, TypeError, "factory must be a function that gives an async context manager"),
         ((Maker, 0), {}, ValueError, "size must be 1 or more"),
         ((Maker, 1.5), {}, TypeError, "size must be a whole number"),
         ((Maker, True), {}, TypeError, "size"),

@@ -69,11 +69,13 @@ def reading(worker: Worker) -> Space | None:
 def blockers(space: Space, goal: Worker) -> list[Worker]:
     """Return the open turns that must end before a new message of `space` has its turn."""
     turns = [worker for worker in space.workers if worker.open]
-    if space.options.concurrency == 1:
+    # In a lane there is one turn at a time, whatever the options say.
+    at_once = 1 if space.lane is not None else space.options.concurrency
+    if at_once == 1:
         return turns
     # Of several turns at once one that is free, or waits for nobody, is enough to go on.
     stuck = [turn for turn in turns if turn is goal or any(targets(turn))]
-    return turns if len(stuck) >= space.options.concurrency else []
+    return turns if len(stuck) >= at_once else []
 
 
 def ring(target: Space, goal: Worker) -> tuple[Space, ...] | None:

@@ -8,6 +8,7 @@ import trio
 from spaceactors import (
     Actor,
     ActorCrashed,
+    AskCycle,
     Limit,
     Priority,
     RestartLimit,
@@ -171,3 +172,29 @@ async def test_C10_a_hook_whose_limit_is_taken_away_is_killed_all_the_same():
             await trio.sleep(1)
             report = await runtime.space("g", Guarded).kill()
         assert report.left == {"guarded/g": 1}
+
+
+# ---- rings of waits
+
+
+class Several(Actor, kind="several"):
+    """Two turns at once, but where it shares a lane."""
+
+    options = SpaceOptions(concurrency=2, backoff=None)
+
+    @handler
+    async def ask_itself(self):
+        return await self.space(self.id).ask(Several.greet)
+
+    @handler
+    async def greet(self):
+        return "hello"
+
+
+async def test_M13_an_ask_of_oneself_in_a_lane_is_a_ring_whatever_the_concurrency():
+    async with opened(Several) as runtime:
+        assert await runtime.space("a").ask(Several.ask_itself) == "hello"
+    async with opened(Several, one_lane=True) as runtime:
+        with trio.fail_after(100), pytest.raises(ActorCrashed) as caught:
+            await runtime.space("a").ask(Several.ask_itself)
+        assert isinstance(caught.value.__cause__, AskCycle)

@@ -5,23 +5,27 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import trio
 
 from spaceactors import _journal as journal
 from spaceactors._errors import BadCall, OutsideTurn
 from spaceactors._history import History
-from spaceactors._pace import lent
+from spaceactors._options import limit_names
+from spaceactors._pace import TURNS, lent
 from spaceactors._store import Recorded
 from spaceactors._timers import Call, Timer
 from spaceactors._turn import here, outside_turn
 from spaceactors._values import MUTABLE
-from supervisors import Priority
+from supervisors import CapacityRefused, Priority
+from supervisors._async_only import AsyncOnly
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
+    from types import TracebackType
 
     from spaceactors._message import Message
     from spaceactors._options import Retry
@@ -145,6 +149,9 @@ async def hold(space: Space, names: Sequence[str], priority: Priority | None) ->
     """Hold limits of the runtime, in the name of the space."""
     place = here.get()
     turn = space.worker_of(place) if place is not None and place.in_turn() else None
+    if turn is not None and turn.pace is not None and TURNS in names:
+        # It would wait for the token that it needs to go on.
+        raise CapacityRefused(f"the limit {TURNS!r} is held by each turn as it runs: a turn cannot hold it once more")
     if priority is None:
         current = None if turn is None else turn.message
         priority = Priority.NORMAL if current is None else current.priority
@@ -157,9 +164,22 @@ async def hold(space: Space, names: Sequence[str], priority: Priority | None) ->
         yield
 
 
-def as_names(limit: str | Sequence[str]) -> tuple[str, ...]:
-    """Take one name for a tuple of one."""
-    return (limit,) if isinstance(limit, str) else tuple(limit)
+@final
+class TurnHold(AsyncOnly):
+    """What `self.limits.hold(...)` gives: a block that says so when it is entered in the wrong way."""
+
+    __slots__ = ("_block",)
+
+    def __init__(self, block: AbstractAsyncContextManager[None]) -> None:
+        self._block = block
+
+    async def __aenter__(self) -> None:
+        await self._block.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._block.__aexit__(kind, error, trace)
 
 
 async def step(
@@ -186,7 +206,7 @@ async def step(
         await trio.lowlevel.checkpoint()
         return recorded.value
     async with AsyncExitStack() as held:
-        names = as_names(limit)
+        names = limit_names(limit)
         if names:
             await held.enter_async_context(hold(space, names, None))
         result = await _tried(fn, args, retry, timeout)

@@ -53,8 +53,23 @@ class TurnLimits:
         self._space = space
 
     def hold(self, *names: str, priority: Priority | None = None) -> AbstractAsyncContextManager[None]:
-        """Hold one token of each named limit while the block runs; waiting lines are fair between spaces."""
-        return acting.hold(self._space, names, priority)
+        """Hold one token of each limit while the block runs, and spend one permit of each rate; waits its turn.
+
+        The spaces of one priority take turns. While it waits, the turn lends its token of the limit `turns`.
+
+        Args:
+            names: limits and rates of the runtime, in any order.
+            priority: how urgent it is; None: as the message is.
+
+        Raises:
+            CapacityRefused, CapacityQueueFull, CapacityTimeout: by the limits' rules; nothing is held then. The limit
+                `turns` of the runtime is always refused to a turn, and `spaces` to all.
+            Preempted: somebody urgent took the token of a `preemptible` limit. A turn that lets this out is rolled
+                back and runs again later.
+            UnknownLimit: no limit has that name.
+
+        """
+        return acting.TurnHold(acting.hold(self._space, names, priority))
 
 
 class Actor(Generic[S]):

@@ -15,6 +15,7 @@ from spaceactors._options import (
     WhenInterrupted,
     _exceptions,
     at_least,
+    limit_names,
 )
 
 if TYPE_CHECKING:
@@ -37,17 +38,13 @@ def _optional(choices: type[Enum]) -> Any:
     return check
 
 
-def _names(value: str | Sequence[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
 @final
 @frozen
 class HandlerOptions:
     """What `@handler(...)` was given; None means: as the space's options say."""
 
     name: str | None = None
-    limit: tuple[str, ...] = field(default=(), converter=_names)
+    limit: tuple[str, ...] = field(default=(), converter=limit_names)
     when_busy: WhenBusy | None = field(default=None, validator=_optional(WhenBusy))
     when_interrupted: WhenInterrupted | None = field(default=None, validator=_optional(WhenInterrupted))
     when_abandoned: WhenAbandoned | None = field(default=None, validator=_optional(WhenAbandoned))

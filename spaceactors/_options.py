@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, cast, final
 
@@ -96,6 +97,17 @@ class LoadPart(Enum):
     PENDING = "pending"
     CPU = "cpu"
     MEMORY = "memory"
+
+
+def limit_names(limit: object) -> tuple[str, ...]:
+    """Return the names of `limit=...`, which may be one or several."""
+    if isinstance(limit, str):
+        return (limit,)
+    names = tuple(cast("Iterable[object]", limit)) if isinstance(limit, Iterable) else (limit,)
+    if not all(isinstance(name, str) for name in names):
+        msg = f"limit names limits of the runtime, such as limit='llm' or limit=('llm', 'gpu'), not {limit!r}"
+        raise TypeError(msg)
+    return cast("tuple[str, ...]", names)
 
 
 def at_least(least: float, *, none: bool = False) -> Any:

@@ -17,7 +17,7 @@ from spaceactors import (
     TurnTimeout,
     handler,
 )
-from tests.spaceactors.scenes import opened, run_seeded
+from tests.spaceactors.scenes import opened, run_seeded, settled
 
 ONE_TURN = RuntimeConfig(max_turns=1)
 
@@ -70,6 +70,7 @@ def test_a_turn_that_streams_into_its_own_lane_waits_for_the_lane_without_a_toke
         async with opened(Clerk, one_lane=True, config=ONE_TURN) as runtime:
             with trio.fail_after(100):
                 assert await runtime.space("r").ask(Clerk.do, read) == list(range(1, 40))
+            await settled()
             statistics = runtime.limits.statistics()["turns"]
             assert (statistics.held, statistics.waiting) == (0, 0)
 
@@ -108,29 +109,28 @@ class Impatient(Actor, kind="impatient"):
     options = SpaceOptions(backoff=None)
 
     @handler(timeout=5.0)
-    async def ask(self, target, act):
-        await self.space(target, Clerk).ask(Clerk.do, act)
-        await trio.sleep(0)
+    async def hold(self):
+        async with self.limits.hold("scarce"):
+            await trio.sleep(1)
 
 
 async def test_C3_a_turn_whose_time_runs_out_while_it_waits_to_go_on_ends_then():
     async def work(clerk):
         await trio.sleep(100)
 
-    async with opened(Impatient, Clerk, config=ONE_TURN) as runtime:
-        async with trio.open_nursery() as nursery:
+    async with opened(Impatient, Clerk, config=ONE_TURN, limits=[Limit("scarce", 1)]) as runtime:
 
-            async def ask():
-                with pytest.raises(ActorCrashed) as caught:
-                    await runtime.space("i", Impatient).ask(Impatient.ask, "a", nap)
-                assert isinstance(caught.value.__cause__, TurnTimeout)
-                assert trio.current_time() == 5
+        async def hold():
+            with pytest.raises(ActorCrashed) as caught:
+                await runtime.space("i", Impatient).ask(Impatient.hold)
+            assert isinstance(caught.value.__cause__, TurnTimeout)
+            assert trio.current_time() == 5
 
-            nursery.start_soon(ask)
+        async with trio.open_nursery() as nursery, runtime.limits.hold("scarce"):
+            nursery.start_soon(hold)
             await trio.sleep(0.5)
-            # It has the token as soon as the one that is asked has done.
-            await runtime.space("b", Clerk).with_options(priority=Priority.URGENT).send(Clerk.do, work)
-            await runtime.space("i", Impatient).info()
+            await runtime.space("b", Clerk).send(Clerk.do, work)  # it has the token, which is lent, for long
+            await trio.sleep(0.5)
         await runtime.space("b", Clerk).kill()
 
 

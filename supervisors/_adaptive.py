@@ -149,8 +149,11 @@ class AdaptiveLimit:
         self._window = Window(now, max(self._samples, min(state.tokens, ENOUGH_CALLS)))
         self._windows += 1
 
-    def _began(self) -> tuple[int, bool]:
+    def _began(self, now: float) -> tuple[int, bool]:
         """Note that a block began; return in which window, and whether it is one of those that count there."""
+        if now < self._window.began:
+            # An earlier run of Trio opened it, by a clock of its own.
+            self._open_window(self.state, now)
         self._in_use += 1
         counts = not self._window.is_complete
         if counts:
@@ -204,8 +207,8 @@ class _Hold(AsyncOnly):
         # The first use brings the limit between floor and ceiling.
         _ = self._owner.state
         await self._hold.__aenter__()
-        self._ticket = self._owner._began()
         self._began = trio.current_time()
+        self._ticket = self._owner._began(self._began)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

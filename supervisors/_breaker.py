@@ -25,6 +25,7 @@ from supervisors._circuit import (
     WasReset,
     admits,
     decide,
+    on_clock,
     opens_at,
     state_at,
 )
@@ -141,12 +142,12 @@ class CircuitBreaker(AsyncOnly):
     @property
     def state(self) -> CircuitState:
         """Its state, as the next call will find it. Ask it in a Trio task."""
-        return state_at(self._circuit, trio.current_time())
+        return state_at(self._circuit, self._now())
 
     @property
     def retry_after(self) -> float:
         """Seconds until a call may be let through, 0.0 if one is now. Ask it in a Trio task."""
-        now = trio.current_time()
+        now = self._now()
         if admits(self._rules, self._circuit, now):
             return 0.0
         return seconds_until(now, opens_at(self._rules, self._circuit, now))
@@ -192,7 +193,7 @@ class CircuitBreaker(AsyncOnly):
         if (outer := self._calls.get(task)) is not None:
             outer.depth += 1
             return
-        now = trio.current_time()
+        now = self._now()
         if not admits(self._rules, self._circuit, now):
             raise self._refusal(now)
         self._hear(Asked(), now)
@@ -225,6 +226,12 @@ class CircuitBreaker(AsyncOnly):
         if error is None:
             return Succeeded(generation)
         return Failed(generation, told(error)) if self._is_failure(error) else Ended(generation)
+
+    def _now(self) -> float:
+        """Return the time, by which the breaker can be asked from then on."""
+        now = trio.current_time()
+        self._circuit = on_clock(self._rules, self._circuit, now)
+        return now
 
     def _hear(self, event: CircuitEvent, now: float) -> None:
         before, self._circuit = self._circuit, decide(self._rules, self._circuit, event, now)

@@ -100,6 +100,16 @@ class WasReset(Record):
 CircuitEvent = Asked | Succeeded | Failed | Ended | Tripped | WasReset
 
 
+def on_clock(rules: CircuitRules, circuit: Circuit, now: float) -> Circuit:
+    """Return the breaker as it is for whoever has this clock.
+
+    One run of Trio knows nothing of another one's time: what was opened in an earlier run would stay open for as long
+    as the two clocks differ. So it is open for the timeout from now on, at most.
+    """
+    latest = now + rules.timeout
+    return evolve(circuit, until=latest) if circuit.state is CircuitState.OPEN and circuit.until > latest else circuit
+
+
 def state_at(circuit: Circuit, now: float) -> CircuitState:
     """Return the state as the next call will find it: what is open becomes half open by time alone."""
     if circuit.state is CircuitState.OPEN and now >= circuit.until:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, final
 
 import trio
 from attrs import define, field, frozen
-from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled, enable_ki_protection
+from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled, current_clock, enable_ki_protection
 
 from supervisors._async_only import AsyncOnly
 from supervisors._bucket import Bucket
@@ -77,7 +77,8 @@ class RateLimit(AsyncOnly):
         tokens.adjust(answer.tokens - estimate)     # what it really was
 
     In any `t` seconds at most `burst + permits * t / per` are taken (and what `adjust` gave back). Those who wait are
-    served in the order in which they came, so that a large request is not starved by small ones.
+    served in the order in which they came, so that a large request is not starved by small ones. It serves one run of
+    Trio at a time, and is full at the beginning of each.
 
     Args:
         name: shown in errors, and its name among `Limits`.
@@ -110,6 +111,8 @@ class RateLimit(AsyncOnly):
             check_seconds(f"wait_timeout of rate {name!r}", wait_timeout)
         # None until it is first used: a rate may be made before Trio runs, where there is no clock yet.
         self._bucket: Bucket | None = None
+        # By whose time the bucket is filled: each run of Trio has a clock of its own, and they have no zero in common.
+        self._clock: trio.abc.Clock | None = None
         # In the order in which they came; a plain dict is slow at its front once much was taken from there.
         self._line: OrderedDict[_Waiter, None] = OrderedDict()
         # The permits that those in line want.
@@ -230,7 +233,10 @@ class RateLimit(AsyncOnly):
             raise ValueError(msg)
 
     def _filled(self, now: float) -> Bucket:
-        return Bucket(*self._measures, full_at=now) if self._bucket is None else self._bucket
+        clock = current_clock()
+        if self._bucket is None or self._clock is not clock:
+            self._bucket, self._clock = Bucket(*self._measures, full_at=now), clock
+        return self._bucket
 
     def _take_at(self, now: float, n: int) -> bool:
         if self._line:

@@ -1,0 +1,130 @@
+"""Limits, rates, breakers, pools and locks where they are used in ways that are easy to forget."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from supervisors import (
+    AdaptiveLimit,
+    CircuitBreaker,
+    CircuitOpen,
+    CircuitState,
+    Limit,
+    Limits,
+    RateLimit,
+)
+
+
+def run(main):
+    return trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+# ---- one object in several runs of Trio, each with a clock of its own: what a module defines, in a program's tests
+
+
+async def busy_until_ten(rate):
+    for _ in range(10):
+        await rate.take()
+        await trio.sleep(1)
+
+
+@pytest.mark.parametrize("earlier", [0, 1000])
+def test_a_rate_that_an_earlier_run_used_is_not_in_debt_to_that_runs_clock(earlier):
+    rate = RateLimit("rpm", 1, per=1.0)
+
+    async def first():
+        await trio.sleep(earlier)
+        await busy_until_ten(rate)
+
+    async def second():
+        await rate.take()
+        return trio.current_time()
+
+    run(first)
+    assert run(second) == 0.0
+    assert run(second) == 0.0
+
+
+def test_a_rate_is_as_strict_in_a_later_run():
+    rate = RateLimit("rpm", 1, per=1.0)
+
+    async def main():
+        for _ in range(4):
+            await rate.take()
+        return trio.current_time()
+
+    assert [run(main), run(main)] == [3.0, 3.0]
+
+
+def test_a_rate_may_be_looked_at_and_changed_in_a_later_run():
+    rate = RateLimit("rpm", 10, per=1.0)
+
+    async def first():
+        await trio.sleep(1000)
+        rate.take_nowait(10)
+
+    async def look():
+        return rate.available, rate.statistics().available
+
+    async def adjust():
+        rate.adjust(3)
+        return rate.available
+
+    async def resize():
+        rate.resize(4)
+        return rate.available
+
+    run(first)
+    assert run(look) == (10, 10)
+    run(first)
+    assert run(adjust) == 7
+    run(first)
+    assert run(resize) == 4
+
+
+def test_a_breaker_that_opened_in_an_earlier_run_is_open_for_its_timeout_at_most():
+    breaker = CircuitBreaker("llm", timeout=5.0)
+
+    async def first():
+        await trio.sleep(1000)
+        breaker.trip()
+
+    async def second():
+        began = breaker.state, breaker.retry_after
+        await trio.sleep(3)
+        later = breaker.retry_after
+        with pytest.raises(CircuitOpen):
+            await breaker.__aenter__()
+        await trio.sleep(2)
+        async with breaker:
+            pass
+        return began, later
+
+    run(first)
+    assert run(second) == ((CircuitState.OPEN, 5.0), 2.0)
+
+
+def test_an_adaptive_limit_goes_on_measuring_in_a_later_run():
+    limits = Limits([Limit("llm", 4)])
+
+    class Grow:
+        def adapt(self, state, _sample):
+            return state.sized(state.size + 1)
+
+    adaptive = AdaptiveLimit(limits, "llm", rule=Grow(), samples=1, window=1.0)
+
+    async def first():
+        await trio.sleep(1000)
+        await calls()
+
+    async def calls():
+        for _ in range(10):
+            async with adaptive.hold():
+                await trio.sleep(1)
+        return adaptive.state.tokens
+
+    run(first)
+    before = limits.line("llm").limit.tokens
+    assert run(calls) > before > 4

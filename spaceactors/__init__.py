@@ -100,12 +100,19 @@ from spaceactors._suspensions import Suspension, Suspensions
 from supervisors import (
     Backoff,
     CapacityError,
+    CapacityQueueFull,
+    CapacityRefused,
+    CapacityTimeout,
+    CircuitOpen,
     DrainReport,
     EventsMissed,
+    LeaseExpired,
     Limit,
     Limits,
+    Preempted,
     Priority,
     RestartLimit,
+    UnknownLimit,
     WhenFull,
 )
 
@@ -119,15 +126,32 @@ if TYPE_CHECKING:
     from spaceactors.stores._locks import PostgresLocks
     from spaceactors.stores.postgres import PostgresStore
     from spaceactors.stores.sqlite import SqliteStore
-    from supervisors import InstancePool, Lease, LockPort, Locks
+    from supervisors import (
+        AdaptiveLimit,
+        Aimd,
+        CircuitBreaker,
+        Gradient,
+        InstancePool,
+        Lease,
+        LockPort,
+        Locks,
+        RateLimit,
+    )
 
 __all__ = [
     "Actor",
     "ActorCrashed",
+    "AdaptiveLimit",
+    "Aimd",
     "AskCycle",
     "Backoff",
     "BadCall",
     "CapacityError",
+    "CapacityQueueFull",
+    "CapacityRefused",
+    "CapacityTimeout",
+    "CircuitBreaker",
+    "CircuitOpen",
     "ConcurrentModification",
     "ConfigError",
     "DeadLetter",
@@ -142,12 +166,14 @@ __all__ = [
     "Failure",
     "Feed",
     "Gap",
+    "Gradient",
     "HandlerInfo",
     "Health",
     "History",
     "HistoryReader",
     "InstancePool",
     "Lease",
+    "LeaseExpired",
     "Ledger",
     "Limit",
     "Limits",
@@ -179,8 +205,10 @@ __all__ = [
     "Overloaded",
     "PostgresLocks",
     "PostgresStore",
+    "Preempted",
     "Priority",
     "ProcessProbe",
+    "RateLimit",
     "Reject",
     "Rejected",
     "RestartLimit",
@@ -234,6 +262,7 @@ __all__ = [
     "TurnStalled",
     "TurnTimeout",
     "TurnWentOn",
+    "UnknownLimit",
     "UnknownSpaceKind",
     "WaitInfo",
     "WaitKind",
@@ -262,7 +291,17 @@ _LATE = {
     "SqliteStore": "stores.sqlite",
 }
 # Of the layer below, loaded there with the first use.
-_BELOW = {"InstancePool", "Lease", "LockPort", "Locks"}
+_BELOW = {
+    "AdaptiveLimit",
+    "Aimd",
+    "CircuitBreaker",
+    "Gradient",
+    "InstancePool",
+    "Lease",
+    "LockPort",
+    "Locks",
+    "RateLimit",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -273,3 +312,8 @@ def __getattr__(name: str) -> object:
     value: object = getattr(import_module(module), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    # With what is loaded late, for help(), completion and the reference.
+    return sorted({*globals(), *__all__})

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from spaceactors._snapshot import Snapshot
     from spaceactors._suspensions import Suspensions
     from spaceactors._waiting import Waits
-    from supervisors import DrainReport, Limit, Tree
+    from supervisors import DrainReport, Limit, RateLimit, Tree
     from supervisors._events import EventsMissed
 
 D = TypeVar("D")
@@ -213,7 +213,7 @@ def open_runtime(
     /,
     *,
     store: Store | None = None,
-    limits: Limits | Iterable[Limit] = (),
+    limits: Limits | Iterable[Limit | RateLimit] = (),
     config: RuntimeConfig | None = None,
     one_lane: bool = False,
     handle_signals: bool = False,
@@ -225,7 +225,7 @@ def open_runtime(
     *,
     deps: Dep[D],
     store: Store | None = None,
-    limits: Limits | Iterable[Limit] = (),
+    limits: Limits | Iterable[Limit | RateLimit] = (),
     config: RuntimeConfig | None = None,
     one_lane: bool = False,
     handle_signals: bool = False,
@@ -237,7 +237,7 @@ def open_runtime(
     /,
     *more: Callable[[], Actor[Any]],
     store: Store | None = None,
-    limits: Limits | Iterable[Limit] = (),
+    limits: Limits | Iterable[Limit | RateLimit] = (),
     config: RuntimeConfig | None = None,
     one_lane: bool = False,
     handle_signals: bool = False,
@@ -250,7 +250,7 @@ def open_runtime(
     *more: Callable[[D], Actor[Any]] | Callable[[], Actor[Any]],
     deps: Dep[D],
     store: Store | None = None,
-    limits: Limits | Iterable[Limit] = (),
+    limits: Limits | Iterable[Limit | RateLimit] = (),
     config: RuntimeConfig | None = None,
     one_lane: bool = False,
     handle_signals: bool = False,
@@ -259,7 +259,7 @@ def open_runtime(
     *actors: Any,
     deps: Any = NOTHING,
     store: Store | None = None,
-    limits: Limits | Iterable[Limit] = (),
+    limits: Limits | Iterable[Limit | RateLimit] = (),
     config: RuntimeConfig | None = None,
     one_lane: bool = False,
     handle_signals: bool = False,
@@ -274,14 +274,16 @@ def open_runtime(
         deps: what their `__init__` gets: a value, or a function without arguments that gives an async context manager,
             opened with the runtime and closed after its drain.
         store: where spaces are kept; a `MemoryStore()` by default.
-        limits: named limits for handlers and turns.
+        limits: named limits and rates, for handlers, steps and `self.limits.hold`; as `Limits`, or in a list.
         config: the bounds of the runtime.
         one_lane: handle everything one after another, as in one conversation.
         handle_signals: the first SIGTERM or SIGINT drains, the second stops, the third kills; main thread only.
 
     Raises:
-        TypeError: at once, for something that is no actor class, two classes of one kind, or dependencies that are
-            missing.
+        TypeError: at once, for something that is no actor class, two classes of one kind, dependencies that are
+            missing, or limits that are none.
+        ValueError: two limits have one name, or one is named as the runtime's own (`spaces`, `turns`).
+        UnknownLimit: a handler names a limit that is not there.
 
     """
     kinds = kinds_of(actors, deps_given=deps is not NOTHING)

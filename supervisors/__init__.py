@@ -222,3 +222,8 @@ def __getattr__(name: str) -> object:
     value: object = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    # With what is loaded late, for help(), completion and the reference.
+    return sorted({*globals(), *__all__})

@@ -61,8 +61,14 @@ async def ask_in_turn(handle: SpaceHandle[Any], place: Place, message: Message, 
     message.rare().sender = space.handle
     _inherit(message, worker)
     _give_question_id(handle, worker, message)
+    if handle.runtime.loading.is_here(handle.key):
+        return await _ask_live(handle, worker, message, task, handle.runtime.space_waited_for(handle))
+    # Lent to the end: in a wait for the token between the two the space could leave memory again.
     async with lent(worker):
-        target = await _target(handle)
+        return await _ask_live(handle, worker, message, task, await handle.runtime.loading.wake(handle))
+
+
+async def _ask_live(handle: SpaceHandle[Any], worker: Worker, message: Message, task: Task, target: Space) -> Any:
     async with waiting(handle, worker, target, message):
         door.offer(target, message, Source.INSIDE, None, may_wait=True)
         return await wait_for_answer(handle, message, task)
@@ -218,7 +224,7 @@ async def stream(
     place = here.get()
     try:
         if place is not None and place.in_turn():
-            async with _streaming_in_turn(handle, place, message):
+            async with _streaming_in_turn(handle, place, message, reader):
                 yield reader
             return
         task = current_task()
@@ -230,7 +236,9 @@ async def stream(
 
 
 @asynccontextmanager
-async def _streaming_in_turn(handle: SpaceHandle[Any], place: Place, message: Message) -> AsyncGenerator[None]:
+async def _streaming_in_turn(
+    handle: SpaceHandle[Any], place: Place, message: Message, reader: Reader
+) -> AsyncGenerator[None]:
     space = place.space
     _check_runtime(handle, space, message)
     message.rare().sender = space.handle
@@ -242,9 +250,11 @@ async def _streaming_in_turn(handle: SpaceHandle[Any], place: Place, message: Me
         if not door.offer(target, message, Source.INSIDE, task, may_wait=True):
             async with lent(worker):
                 await wait_for_place(handle, message, task)
-        if message.extra is not None and message.extra.reader is not None:
-            message.extra.reader.pace = worker.pace
-        yield
+        reader.pace = worker.pace
+        try:
+            yield
+        finally:
+            reader.leave()  # now: the lane may come back only when the turn that streams is over
 
 
 def _abandon(handle: SpaceHandle[Any], message: Message) -> None:

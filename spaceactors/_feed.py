@@ -14,6 +14,8 @@ from attrs import define, field, frozen
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from spaceactors._pace import Pace
+
 E = TypeVar("E")
 
 
@@ -65,7 +67,7 @@ class Feed:
 class FeedReader:
     """One subscriber: a bounded buffer; when it is full the oldest event makes room and is counted as missed."""
 
-    __slots__ = ("_buffer", "_closed", "_missed", "_size", "_taken", "_type", "_waiting", "seen")
+    __slots__ = ("_buffer", "_closed", "_missed", "_size", "_taken", "_type", "_waiting", "pace", "seen")
 
     def __init__(self, event: type[Any] | None, size: int) -> None:
         self._type = event
@@ -76,6 +78,8 @@ class FeedReader:
         self._closed = False
         # Whether a task asks for the next event.
         self._taken = False
+        # The token of the turn that reads, lent while it waits for an event; None: none is needed.
+        self.pace: Pace | None = None
         # Position of the newest event that was read from the store; it may be there before it is passed on.
         self.seen = 0
 
@@ -117,9 +121,16 @@ class FeedReader:
 
     async def _next(self) -> Emitted[Any] | Gap:
         await trio.lowlevel.checkpoint_if_cancelled()
-        while not (self._buffer or self._missed or self._closed):
-            self._waiting = trio.Event()
-            await self._waiting.wait()
+        if not self._there:
+            if self.pace is not None:
+                self.pace.lend()
+            try:
+                while not self._there:
+                    self._waiting = trio.Event()
+                    await self._waiting.wait()
+            finally:
+                if self.pace is not None:
+                    await self.pace.resume()
         if self._missed:
             missed, self._missed = self._missed, 0
             return Gap(missed)
@@ -127,6 +138,10 @@ class FeedReader:
             raise StopAsyncIteration
         await trio.lowlevel.cancel_shielded_checkpoint()
         return self._buffer.popleft()
+
+    @property
+    def _there(self) -> bool:
+        return bool(self._buffer or self._missed or self._closed)
 
     def _keep(self, one: Emitted[Any] | Gap) -> None:
         if isinstance(one, Gap) or self._type is None or isinstance(one.value, self._type):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 import trio
 
 from spaceactors._feed import Emitted, Feed, FeedReader
+from spaceactors._turn import here, works_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -68,6 +69,9 @@ class Feeds:
         _check_type(event)
         await trio.lowlevel.checkpoint()
         reader = FeedReader(event, self._runtime.by_name[handle.kind].options.feed_size)
+        place = here.get()
+        if place is not None and works_in(self._runtime, place) and not place.background:
+            reader.pace = place.space.worker_of(place).pace
         self._readers.setdefault(handle.key, []).append(reader)
         try:
             if after is not None:

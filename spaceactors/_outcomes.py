@@ -19,6 +19,7 @@ from spaceactors._errors import (
 )
 from spaceactors._events import MessageSettled
 from spaceactors._options import DiscardReason, Outcome
+from spaceactors._pace import answered
 from spaceactors._space import DISCARDED, EXPIRED, HANDLED, OUTCOMES, RETURNED
 from spaceactors._store import EpochLost, Known, Settled
 
@@ -220,6 +221,8 @@ def turn_away(handle: SpaceHandle[Any], message: Message, kind: type[SpaceError]
 
 
 def answer(space: Space, message: Message, reply: object, error: BaseException | None) -> None:
+    if space.runtime.turns is not None:
+        answered(space, message)
     _wake(message, reply, error)
     if message.extra is not None and message.extra.joined:
         joined, message.extra.joined = message.extra.joined, ()

@@ -17,8 +17,10 @@ import trio
 from supervisors import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
+    from spaceactors._message import Message
+    from spaceactors._space import Space
     from spaceactors._worker import Worker
     from supervisors._line import TokenLine
 
@@ -32,19 +34,22 @@ _AT_A_STRETCH = 64
 class Pace:
     """One worker's token of the limit `turns`."""
 
-    __slots__ = ("_beginning", "_begun", "_held", "_line", "_resuming", "_waits", "_worker")
+    __slots__ = ("_aim", "_beginning", "_begun", "_decide", "_held", "_line", "_resuming", "_waits", "_worker")
 
-    def __init__(self, line: TokenLine, worker: Worker) -> None:
+    def __init__(self, line: TokenLine, worker: Worker, decide: Callable[[Space], object]) -> None:
         self._line = line
         self._worker = worker
+        # Tells what a space does next.
+        self._decide = decide
         # Whether the token of the running turn is here, and not lent.
         self._held = False
         # How many tasks of the running turn wait.
         self._waits = 0
         # How many turns began without a wait.
         self._begun = 0
-        # Ends the wait for the token of a turn that has not begun.
+        # Ends the wait for the token of a turn that has not begun; and for what it waits.
         self._beginning: trio.CancelScope | None = None
+        self._aim: object = None
         # End the waits of tasks of a running turn that go on; None: there is no running turn.
         self._resuming: list[trio.CancelScope] | None = None
 
@@ -54,9 +59,12 @@ class Pace:
         if self._line.take_nowait():
             self._begun += 1
             if not self._begun % _AT_A_STRETCH:
+                self._line.give_back()
                 await trio.lowlevel.cancel_shielded_checkpoint()
+                return False
         else:
             priority = space.mailbox[0].priority if space.mailbox else Priority.NORMAL
+            self._aim = self._next()
             with trio.CancelScope() as self._beginning:
                 await self._line.wait(priority, space.name)
             cut, self._beginning = self._beginning.cancelled_caught, None
@@ -65,15 +73,31 @@ class Pace:
         self._held, self._resuming, self._waits = True, [], 0
         return True
 
-    def cut(self) -> None:
-        """Have a worker that waits for the token of its next turn look around."""
-        if self._beginning is not None:
+    def look(self) -> None:
+        """Have a worker that waits for the token of its next turn look around.
+
+        One that would only come back for the same keeps its place in line, however often it is woken.
+        """
+        if self._beginning is not None and (self._aim is None or self._next() != self._aim):
             self._beginning.cancel()
+
+    def _next(self) -> object:
+        """Return what the worker would do next, and how urgent that is; None: nothing."""
+        space = self._worker.space
+        return (self._decide(space), space.mailbox[0].priority) if space.mailbox else None
 
     def end(self) -> None:
         """Give the token back: the turn is over, or its handler has returned."""
         self._resuming = None
         self._let_have()
+
+    def pass_on(self, to: Pace) -> None:
+        """Give the token to a turn that has its answer now, and would stand in line a moment too late."""
+        limit = self._line.limit
+        ready = to._resuming is not None and to._waits == 1 and not to._held
+        # After a shrink what comes free is nobody's; and who has a lane to wait for waits without a token.
+        if self._held and ready and self._line.held <= limit.tokens and to._worker.space.lane is None:
+            self._held, to._held = False, True
 
     def lend(self) -> None:
         """Let others have the token as long as a task of the turn waits.
@@ -131,6 +155,19 @@ class Pace:
         """Have a turn that was cancelled wait for its token no longer: it only ends."""
         for scope in self._resuming or ():
             scope.cancel()
+
+
+def answered(space: Space, message: Message) -> None:
+    """Have the turn that asked go on with the token of the one that answers: before any that has not begun."""
+    sender = None if message.extra is None or message.waiter is None else message.extra.sender
+    asker = None if sender is None else space.runtime.live.get(sender.key)
+    if asker is None:
+        return
+    answering = (worker.pace for worker in space.workers if worker.message is message)
+    asking = (one.pace for one in asker.workers if any(wait.message is message for wait in one.waits))
+    has, wants = next(answering, None), next(asking, None)
+    if has is not None and wants is not None:
+        has.pass_on(wants)
 
 
 @asynccontextmanager

@@ -407,7 +407,7 @@ class Space:
         if self.runtime.turns is not None:
             for worker in self.workers:
                 if worker.pace is not None:
-                    worker.pace.cut()
+                    worker.pace.look()
 
     # ---- the door
 

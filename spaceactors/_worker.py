@@ -87,7 +87,7 @@ class Worker:
         self.cut: Cut | None = None
         # Its token where at most so many turns run at once; None: there is no bound.
         turns = space.runtime.turns
-        self.pace = None if turns is None else Pace(turns, self)
+        self.pace = None if turns is None else Pace(turns, self, life.decide)
         # How its turns are settled where the store is durable; made with the first.
         self.keeping: Keeping | None = None
 
@@ -275,6 +275,11 @@ class Worker:
                 reschedule(task)
             space.parked.clear()
 
+    def _look_from_line(self) -> None:
+        """Look around, for one that has kept its place in line instead: see `Pace.look`."""
+        if self.space.attention and life.decide(self.space) is Step.WORK:
+            self._clear_attention()
+
     async def _turns(self) -> None:  # noqa: C901, PLR0912, PLR0915 (one loop on purpose)
         """Handle what comes. This loop is the hot path: a turn without effects costs one call and its count."""
         space = self.space
@@ -352,6 +357,7 @@ class Worker:
                 await self._rest()
             elif await pace.begin():
                 try:
+                    self._look_from_line()
                     if space.mailbox and not space.attention:  # either may have changed while it waited
                         message = space.mailbox.popleft()
                         door.place_freed(space)
@@ -372,6 +378,8 @@ class Worker:
                 message = space.mailbox.popleft()
                 door.place_freed(space)
                 await self._turn(message)
+                if self.pace is not None:
+                    self.pace.end()
                 await checkpoint()
         finally:
             if self.pace is not None:
@@ -408,11 +416,11 @@ class Worker:
             verdict.failed(self, message, error)
             return
         self.returned = True
-        if self.pace is not None:
-            self.pace.end()
         if space.runtime.durable is None:
             await handling.finish(self, message, reply)
             return
+        if self.pace is not None:
+            self.pace.end()
         self.end_timeout()
         if self.keeping is None:
             self.keeping = Keeping(self)

@@ -250,7 +250,8 @@ async def _seconds_of_asks(waiting):
 async def test_P1_an_ask_in_a_lane_costs_the_same_however_many_wait_there(autojump_clock):
     """The lane looks at those whom the asking turn needs, not at all who stand in line."""
     await _seconds_of_asks(150)
-    assert await _seconds_of_asks(1500) < 5 * await _seconds_of_asks(150)
+    few = min([await _seconds_of_asks(150) for _ in range(3)])
+    assert min([await _seconds_of_asks(1500) for _ in range(2)]) < 5 * few
 
 
 async def test_M1_of_several_that_a_turn_needs_the_earliest_accepted_comes_first_in_a_lane(autojump_clock):

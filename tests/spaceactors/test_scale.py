@@ -80,6 +80,19 @@ async def test_P2_passive_spaces_leave_only_their_rows():
         assert (live_objects() - before) / 5000 < 8
 
 
+async def check_growth(seconds, few, most):
+    """Do few and ten times as many, and compare the processor time.
+
+    Other programs can only add to it: the least of three counts, and the more are given as many tries.
+    """
+    await seconds(100)
+    small = min([await seconds(few) for _ in range(3)])
+    large = []
+    while not large or large[-1] >= most * small:
+        assert len(large) < 3, (small, large)
+        large.append(await seconds(10 * few))
+
+
 @pytest.mark.slow
 async def test_P1_ten_times_the_spaces_cost_about_ten_times():
     async def seconds(number):
@@ -89,9 +102,7 @@ async def test_P1_ten_times_the_spaces_cost_about_ten_times():
             await visit(runtime, range(number))
             return time.process_time() - began
 
-    await seconds(100)
-    small = min([await seconds(500) for _ in range(3)])
-    assert await seconds(5000) < 30 * small
+    await check_growth(seconds, 500, 30)
 
 
 @pytest.mark.slow
@@ -106,9 +117,7 @@ async def test_P1_ten_times_the_spaces_in_one_lane_cost_about_ten_times():
             assert (await runtime.snapshot()).ledger.pending == 0
             return time.process_time() - began
 
-    await seconds(100)
-    small = min([await seconds(300) for _ in range(3)])
-    assert await seconds(3000) < 40 * small
+    await check_growth(seconds, 300, 40)
 
 
 @pytest.mark.slow
@@ -121,9 +130,7 @@ async def test_P1_ten_times_the_spaces_that_wait_for_a_place_cost_about_ten_time
                     nursery.start_soon(runtime.space(f"s{one}").ask, Guest.hello)
             return time.process_time() - began
 
-    await seconds(100)
-    small = min([await seconds(300) for _ in range(3)])
-    assert await seconds(3000) < 40 * small
+    await check_growth(seconds, 300, 40)
 
 
 class Thing:

@@ -108,7 +108,7 @@ class Instance(Generic[T]):
     @property
     def usable(self) -> bool:
         """Whether it is open, and will be."""
-        return self.stage is Stage.OPEN and not self._life.cancel_called
+        return self.stage is Stage.OPEN and not self._life.cancel_called and not self._guard.cancel_called
 
     @property
     def given_up_at(self) -> float:
@@ -142,6 +142,8 @@ class Instance(Generic[T]):
         """Be open until it is told to close, or ends by itself."""
         try:
             with self._guard:
+                if self._guard.cancel_called:
+                    return  # nobody wants it any more: an opening that has no checkpoint would not notice
                 async with _checked(factory()) as self.client:
                     self.stage = Stage.OPEN
                     self.opened = True

@@ -277,7 +277,10 @@ class InstancePool(AsyncOnly, Generic[T]):
             self._check_open()
             if self._idle:
                 instance, _ = self._idle.popitem()
-                if instance.usable and await self._is_fit(instance):
+                if not instance.usable:
+                    # Its time is over in this moment, and it has not run yet to close itself.
+                    instance.close()
+                elif await self._is_fit(instance):
                     return instance
             elif self._count() < self._size:
                 return await self._open()

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager, suppress
+
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from supervisors import (
     AdaptiveLimit,
     CircuitBreaker,
     CircuitOpen,
     CircuitState,
+    InstancePool,
     Limit,
     Limits,
     RateLimit,
+    SupervisorClosed,
 )
+from supervisors.testing import seed_schedule
 
 
 def run(main):
@@ -128,3 +133,94 @@ def test_an_adaptive_limit_goes_on_measuring_in_a_later_run():
     run(first)
     before = limits.line("llm").limit.tokens
     assert run(calls) > before > 4
+
+
+# ---- pools of instances
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_who_finds_an_instance_that_has_just_idled_too_long_waits_for_its_closing_as_for_any(seed):
+    opened = []
+
+    @asynccontextmanager
+    async def connect():
+        opened.append(len(opened))
+        try:
+            yield opened[-1]
+        finally:
+            if len(opened) == 1:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(1000)  # ignores its cancellation
+
+    async def main():
+        async with InstancePool(connect, 1, idle_timeout=0, close_timeout=5) as pool, trio.open_nursery() as nursery:
+
+            async def use():
+                async with pool.use() as client:
+                    return client, trio.current_time()
+
+            async def wait():
+                used.append(await use())
+
+            used = []
+            async with pool.use():
+                nursery.start_soon(wait)
+                await wait_all_tasks_blocked()
+        return used
+
+    with seed_schedule(seed):
+        assert run(main) == [(1, 6.0)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_not_wanted_any_more_when_its_opening_would_begin_is_not_opened(seed):
+    async def main():
+        closed = []
+
+        @asynccontextmanager
+        async def connect():
+            try:
+                yield len(closed)
+            finally:
+                await trio.sleep(1)
+                closed.append("in order")
+
+        async def use():
+            with suppress(SupervisorClosed):
+                async with pool.use():
+                    pass
+
+        async with InstancePool(connect, 1) as pool, trio.open_nursery() as nursery:
+            nursery.start_soon(use)
+            while not pool.statistics().open:
+                await trio.lowlevel.checkpoint()
+            await pool.drain()
+        figures = pool.statistics()
+        assert closed == ["in order"] * figures.created
+        assert (figures.replaced, figures.failed, figures.close_failed) == (0, 0, 0)
+
+    with seed_schedule(seed):
+        run(main)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_opens_in_spite_of_its_cancellation_is_given_to_nobody(seed):
+    @asynccontextmanager
+    async def connect():
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.5)
+        yield "a client"
+
+    async def main():
+        async def use():
+            with pytest.raises(SupervisorClosed):
+                async with pool.use():
+                    pass
+
+        async with InstancePool(connect, 1) as pool, trio.open_nursery() as nursery:
+            nursery.start_soon(use)
+            await wait_all_tasks_blocked()
+            await pool.drain()
+
+    with seed_schedule(seed):
+        run(main)

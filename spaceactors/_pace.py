@@ -53,6 +53,11 @@ class Pace:
         # End the waits of tasks of a running turn that go on; None: there is no running turn.
         self._resuming: list[trio.CancelScope] | None = None
 
+    @property
+    def in_line(self) -> bool:
+        """Whether its next turn waits for a token."""
+        return self._beginning is not None
+
     async def begin(self) -> bool:
         """Get a token for the next turn; tell whether it is there, or the worker must look around first."""
         space = self._worker.space
@@ -65,9 +70,12 @@ class Pace:
         else:
             priority = space.mailbox[0].priority if space.mailbox else Priority.NORMAL
             self._aim = self._next()
-            with trio.CancelScope() as self._beginning:
-                await self._line.wait(priority, space.name)
-            cut, self._beginning = self._beginning.cancelled_caught, None
+            try:
+                with trio.CancelScope() as self._beginning:
+                    await self._line.wait(priority, space.name)
+                cut = self._beginning.cancelled_caught
+            finally:
+                self._beginning = None
             if cut:
                 return False
         self._held, self._resuming, self._waits = True, [], 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, final
 
 from attrs import frozen
 
+from spaceactors._pace import TURNS
 from spaceactors._space import Source
 from spaceactors._waits import reading
 
@@ -100,6 +101,7 @@ def take(runtime: Hub) -> Waits:
         chain(
             *(_of_turn(worker) for space in spaces for worker in space.workers if worker.open),
             _tokens(runtime),
+            _beginning(runtime),
             *(_of_space(space) for space in spaces),
             _outside(runtime),
         )
@@ -151,6 +153,18 @@ def _tokens(runtime: Hub) -> Iterator[WaitInfo]:
         lined = next((name for name in sorted(wait.names) if (name, wait.space.name) in places), None)
         position = None if lined is None else places[lined, wait.space.name].position
         yield _info(wait.space, message, WaitKind.TOKEN, lined or ", ".join(wait.names), wait.since, position)
+
+
+def _beginning(runtime: Hub) -> Iterator[WaitInfo]:
+    """Tell which spaces wait for the token of their next turn."""
+    if runtime.turns is None:
+        return
+    line = {waiter.fair_key: waiter for waiter in reversed(runtime.turns.waiters())}
+    for space in runtime.live.values():
+        waiter, following = line.get(space.name), space.mailbox[0] if space.mailbox else None
+        # One that was given its token a moment ago is in line no more.
+        if waiter is not None and any(worker.pace is not None and worker.pace.in_line for worker in space.workers):
+            yield _info(space, following, WaitKind.TOKEN, TURNS, waiter.since, waiter.position)
 
 
 def _of_space(space: Space) -> Iterator[WaitInfo]:

@@ -15,6 +15,7 @@ from spaceactors import (
     RuntimeConfig,
     SpaceOptions,
     TurnTimeout,
+    WaitKind,
     handler,
 )
 from tests.spaceactors.scenes import opened, run_seeded, settled
@@ -198,3 +199,16 @@ async def test_M13_an_ask_of_oneself_in_a_lane_is_a_ring_whatever_the_concurrenc
         with trio.fail_after(100), pytest.raises(ActorCrashed) as caught:
             await runtime.space("a").ask(Several.ask_itself)
         assert isinstance(caught.value.__cause__, AskCycle)
+
+
+async def test_O5_a_space_that_waits_for_the_token_of_its_next_turn_is_told_among_the_waits():
+    async with opened(Clerk, config=ONE_TURN) as runtime:
+        for name in "abc":
+            await runtime.space(name).send(Clerk.do, nap)
+            await trio.sleep(0.25)
+        told = [(one.space, one.call, one.kind, one.target, one.since, one.position) for one in runtime.waits()]
+        assert told == [
+            ("b", "do", WaitKind.TOKEN, "turns", 0.25, 1),
+            ("c", "do", WaitKind.TOKEN, "turns", 0.5, 2),
+        ]
+        assert str(runtime.waits()[1]) == "c (do) waits for a token of turns, number 2 in line"

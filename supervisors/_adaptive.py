@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, final
 
 import trio
@@ -62,7 +63,7 @@ class AdaptiveLimit:
     around the block would hide an overload. The same holds for errors that do not count.
 
     The size belongs to it: what `Limits.resize` sets is overridden by the next change. Whoever holds the limit without
-    it is not measured.
+    it is not measured, unless inside `measure`.
 
     Args:
         limits: where the limit is.
@@ -136,6 +137,13 @@ class AdaptiveLimit:
         Waiting is not measured. Raises what `Limits.hold` raises.
         """
         return _Hold(self, self._limits.hold(self._name, priority=priority, fair_key=fair_key))
+
+    def measure(self) -> AbstractAsyncContextManager[None]:
+        """Measure the block, which holds a token already: for what holds limits in a way of its own, such as actors.
+
+        Write `async with self.limits.hold("openai"), openai.measure(): ...`.
+        """
+        return _Hold(self, nullcontext())
 
     def _begin(self, now: float) -> AdaptiveState:
         tokens = self._limits.statistics()[self._name].tokens

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import pytest
 import trio
 from attrs import define, field
@@ -11,6 +13,7 @@ from supervisors import (
     AdaptiveLimit,
     AdaptiveSample,
     AdaptiveState,
+    Aimd,
     CapacityRefused,
     Limit,
     Limits,
@@ -206,6 +209,32 @@ async def test_whatever_ends_a_block_gives_the_token_back(autojump_clock):
     with trio.move_on_after(1):
         await call(limit, 100)
     assert limits.statistics()["llm"].held == 0
+
+
+async def test_blocks_that_hold_the_limit_elsewhere_are_measured_too(autojump_clock):
+    limits = Limits([Limit("llm", 4)])
+    held, measured = (
+        AdaptiveLimit(limits, "llm", floor=1, rule=Aimd(decrease=0.5), samples=4, window=0.0) for _ in range(2)
+    )
+
+    async def fail(*blocks):
+        with pytest.raises(ZeroDivisionError):
+            async with AsyncExitStack() as stack:
+                for block in blocks:
+                    await stack.enter_async_context(block)
+                await trio.sleep(1)
+                1 / 0  # noqa: B018
+
+    for adaptive, blocks in (
+        (held, lambda: [held.hold()]),
+        (measured, lambda: [limits.hold("llm"), measured.measure()]),
+    ):
+        limits.resize("llm", 4)
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(fail, *blocks())
+        assert adaptive.state.tokens == limits.statistics()["llm"].tokens == 2
+        assert limits.statistics()["llm"].held == 0
 
 
 async def test_an_unknown_limit_is_its_own_error():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, final
 
 import trio
-from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled, enable_ki_protection
+from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled, enable_ki_protection, in_trio_run
 
 from supervisors._async_only import AsyncOnly, SyncOnly
 from supervisors._capacity import Preempted, Priority
@@ -180,6 +180,9 @@ class HoldNow(SyncOnly):
         """Take the tokens, then the permits; if one is not to be had, nothing is held."""
         if self._taken != NOT_ENTERED:
             raise reused("hold_nowait")
+        if not in_trio_run():
+            msg = "tokens belong to the thread of the Trio run: hold the limit there, around the call of the thread"
+            raise RuntimeError(msg)
         self._taken = 0
         try:
             for line in self._lines:

@@ -221,23 +221,22 @@ class TokenLine:
     @enable_ki_protection
     def give_back(self, holder: Holder | None = None) -> None:
         """Give a token back. One that was taken away goes to whom it was taken for, any other to who is next."""
-        if holder is not None and self._holders is not None:
-            heir = self._holders.remove(holder)
-            if heir is not None and heir in self.waiting and self.held <= self.limit.tokens:
-                self._queue.leave(heir)
-                self.held -= 1
-                self._grant(heir)
-                return
+        # Here already, so that who calls this in another thread than Trio's fails before anything is changed.
+        now = trio.current_time() if self.waiting else 0.0
+        heir = None if holder is None or self._holders is None else self._holders.remove(holder)
         self.held -= 1
-        if self.waiting:
-            self._hand_out()
+        if heir is not None and heir in self.waiting and self.held < self.limit.tokens:
+            self._queue.leave(heir)
+            self._grant(heir, now)
+        elif self.waiting:
+            self._hand_out(now)
 
-    def _hand_out(self) -> None:
+    def _hand_out(self, now: float) -> None:
         while self.waiting and self.held < self.limit.tokens:
-            self._grant(self._queue.serve())
+            self._grant(self._queue.serve(), now)
 
-    def _grant(self, request: Request) -> None:
-        self._take(request.holder, trio.current_time() - request.since)
+    def _grant(self, request: Request, now: float) -> None:
+        self._take(request.holder, now - request.since)
         reschedule(request.task)
 
     def _take(self, holder: Holder | None, waited: float) -> None:
@@ -250,8 +249,10 @@ class TokenLine:
     def resize(self, tokens: int) -> None:
         """Change how many tokens there are: more are handed out at once; who holds one keeps it."""
         # The limit refuses what cannot be.
-        self.limit = evolve(self.limit, tokens=tokens)
-        self._hand_out()
+        limit = evolve(self.limit, tokens=tokens)
+        now = trio.current_time() if self.waiting else 0.0
+        self.limit = limit
+        self._hand_out(now)
 
     # ---- looking
 

@@ -224,3 +224,56 @@ def test_what_opens_in_spite_of_its_cancellation_is_given_to_nobody(seed):
 
     with seed_schedule(seed):
         run(main)
+
+
+# ---- threads
+
+
+async def test_a_worker_thread_that_holds_a_limit_is_told_what_to_do_before_anything_is_held():
+    limits = Limits([Limit("gpu", 1)])
+
+    def work():
+        with limits.hold_nowait("gpu"):
+            pass
+
+    with pytest.raises(RuntimeError, match="around the call of the thread"):
+        await trio.to_thread.run_sync(work)
+    assert limits.statistics()["gpu"].held == 0
+
+
+async def test_a_size_changed_in_a_worker_thread_is_refused_and_loses_nobody_who_waits():
+    limits = Limits([Limit("gpu", 0)])
+    got = []
+
+    async def wait():
+        async with limits.hold("gpu"):
+            got.append("a token")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        with pytest.raises(RuntimeError):
+            await trio.to_thread.run_sync(limits.resize, "gpu", 1)
+        assert limits.statistics()["gpu"].tokens == 0
+        limits.resize("gpu", 1)
+    assert got == ["a token"]
+
+
+async def test_a_token_given_back_in_a_worker_thread_is_refused_and_loses_nobody_who_waits():
+    limits = Limits([Limit("gpu", 1)])
+    got = []
+
+    async def wait():
+        async with limits.hold("gpu"):
+            got.append("a token")
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            line = limits.line("gpu")
+            line.take_nowait()
+            nursery.start_soon(wait)
+            await wait_all_tasks_blocked()
+            with pytest.raises(RuntimeError):
+                await trio.to_thread.run_sync(line.give_back)
+            line.give_back()
+    assert got == ["a token"]

@@ -60,6 +60,10 @@ class CircuitChanged(Record):
     cause: str
 
 
+# The generation of what is only a part of a call: no circuit ever has it, so its end is not heard.
+PART = -1
+
+
 @define(eq=False)
 class _Call:
     """A call that was let through, and how many blocks of one task are inside it."""
@@ -90,7 +94,8 @@ class CircuitBreaker(AsyncOnly):
     A call that is cancelled, and an error that does not count, are neither failure nor success: they say nothing about
     the service. What a call says that began before the last change of the state is not heard. One breaker serves any
     number of tasks; a block inside a block of the same breaker in the same task is a part of it, and only the end of
-    the outer one counts.
+    the outer one counts. In a child task it is a call of its own, but where the breaker would refuse it only because
+    the outer one is the trial: then it is a part of that.
 
     Args:
         name: shown in errors and events.
@@ -194,10 +199,13 @@ class CircuitBreaker(AsyncOnly):
             outer.depth += 1
             return
         now = self._now()
-        if not admits(self._rules, self._circuit, now):
+        if admits(self._rules, self._circuit, now):
+            self._hear(Asked(), now)
+            self._calls[task] = _Call(self._circuit.generation)
+        elif self._is_part_of_trial(task):
+            self._calls[task] = _Call(PART)
+        else:
             raise self._refusal(now)
-        self._hear(Asked(), now)
-        self._calls[task] = _Call(self._circuit.generation)
 
     @enable_ki_protection
     async def __aexit__(
@@ -221,6 +229,16 @@ class CircuitBreaker(AsyncOnly):
             outcome = self._outcome(call.generation, error)
         finally:
             self._hear(outcome, trio.current_time())
+
+    def _is_part_of_trial(self, task: Task) -> bool:
+        """Tell whether a task runs inside a trial call: if that was refused its own calls, no trial could succeed."""
+        nursery = task.parent_nursery
+        while nursery is not None:
+            call = self._calls.get(nursery.parent_task)
+            if call is not None and call.generation == self._circuit.generation:
+                return self._circuit.state is CircuitState.HALF_OPEN
+            nursery = nursery.parent_task.parent_nursery
+        return False
 
     def _outcome(self, generation: int, error: BaseException | None) -> CircuitEvent:
         if error is None:

@@ -278,12 +278,50 @@ async def test_a_block_inside_a_block_is_part_of_it(autojump_clock):
 
 
 async def test_a_block_in_a_child_task_is_a_call_of_its_own(autojump_clock):
+    breaker = CircuitBreaker("x", failure_threshold=1)
+    async with breaker:
+        with contextlib.suppress(ExceptionGroup):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fail, breaker)
+        assert breaker.state is OPEN
+        with pytest.raises(ExceptionGroup) as refused:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call, breaker)
+    assert [type(error) for error in refused.value.exceptions] == [CircuitOpen]
+
+
+async def test_a_trial_may_do_its_calls_in_child_tasks(autojump_clock):
     breaker = await opened()
     await trio.sleep(10)
-    with pytest.raises(ExceptionGroup) as refused:
-        async with breaker, trio.open_nursery() as nursery:
+    for state in (HALF_OPEN, CLOSED):
+        async with breaker, trio.open_nursery() as nursery, trio.open_nursery() as inner:
             nursery.start_soon(call, breaker)
-    assert [type(error) for error in refused.value.exceptions] == [CircuitOpen]
+            inner.start_soon(call, breaker)
+            with pytest.raises(ExceptionGroup) as failed:
+                async with trio.open_nursery() as innermost:
+                    innermost.start_soon(call, breaker, OSError())  # what the trial makes of it counts
+            assert [type(error) for error in failed.value.exceptions] == [OSError]
+        assert breaker.state is state
+    assert not breaker._calls
+
+
+async def test_a_trial_that_fails_in_a_child_task_opens_it_again(autojump_clock):
+    breaker = await opened()
+    await trio.sleep(10)
+    with pytest.raises(ExceptionGroup):
+        async with breaker, trio.open_nursery() as nursery:
+            nursery.start_soon(call, breaker, OSError())
+    assert breaker.state is OPEN
+
+
+async def test_no_other_call_comes_in_with_a_trial(autojump_clock):
+    breaker = await opened()
+    await trio.sleep(10)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call, breaker, None, 5)
+        await trio.sleep(1)
+        with pytest.raises(CircuitOpen):
+            await call(breaker)
 
 
 async def test_two_breakers_do_not_mix(autojump_clock):

@@ -211,6 +211,7 @@ class _Hold(AsyncOnly):
         self._began = 0.0
         self._ticket = (0, False)
 
+    @enable_ki_protection
     async def __aenter__(self) -> None:
         # The first use brings the limit between floor and ceiling.
         _ = self._owner.state
@@ -218,6 +219,7 @@ class _Hold(AsyncOnly):
         self._began = trio.current_time()
         self._ticket = self._owner._began(self._began)
 
+    @enable_ki_protection
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:

@@ -277,3 +277,24 @@ async def test_a_token_given_back_in_a_worker_thread_is_refused_and_loses_nobody
                 await trio.to_thread.run_sync(line.give_back)
             line.give_back()
     assert got == ["a token"]
+
+
+# ---- Ctrl-C
+
+
+async def test_an_adaptive_hold_is_entered_and_left_where_ctrl_c_waits(monkeypatch):
+    # Between the token and its being counted, Ctrl-C would lose the token for good.
+    protected = []
+
+    def spying(method):
+        def spy(*args):
+            protected.append(trio.lowlevel.currently_ki_protected())
+            return method(*args)
+
+        return spy
+
+    for name in ("_began", "_ended"):
+        monkeypatch.setattr(AdaptiveLimit, name, spying(getattr(AdaptiveLimit, name)))
+    async with AdaptiveLimit(Limits([Limit("llm", 1)]), "llm").hold():
+        assert not trio.lowlevel.currently_ki_protected()
+    assert protected == [True, True]

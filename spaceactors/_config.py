@@ -48,7 +48,8 @@ class RuntimeConfig:
     Args:
         max_live_spaces: over it the longest idle space leaves memory, and when all are busy, senders wait.
         max_turns: at most so many turns run at once in all spaces together; a turn that waits for an answer, for a
-            token of another limit or for a human does not count.
+            token of another limit or for a human does not count. One that waits for anything else does: hold no lock
+            that other turns want while you ask, or all may stand still.
         drain_timeout: seconds that a drain may take by default.
         max_waiting_turns: how many spaces may wait (for a turn, or for a place to be live) before the load counts as
             1.0; None: as many as `max_turns`. Only `load` reads it.

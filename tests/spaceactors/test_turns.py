@@ -375,6 +375,38 @@ async def test_a_stream_lends_the_token_both_ways(number, names):
     assert read == list(range(number))
 
 
+@pytest.mark.parametrize("turns", [None, 1, 2])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_reader_that_leaves_early_lets_the_turn_that_streams_end_before_it_takes_its_lane_back(turns, seed):
+    """Another task of the reader's turn has asked the same space, whose next turn waits for the end of the stream."""
+    reader, talker = "x-1", "x-2"
+
+    async def read(clerk):
+        async with clerk.space(talker).stream(Clerk.talk, 40) as items:
+            async for item in items:
+                if item == 2:
+                    await trio.sleep(1)  # the turn that streams is ahead by all that it may
+                    break
+
+    async def both(clerk):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read, clerk)
+            nursery.start_soon(ask, clerk)
+        return "both"
+
+    async def ask(clerk):
+        await trio.lowlevel.checkpoint()
+        with suppress(AskCycle):  # the turn that streams may have begun
+            assert await clerk.space(talker).ask(Clerk.do, works(1)) == talker
+
+    async def main():
+        async with open_scarce(turns=turns) as runtime:
+            with trio.fail_after(100):
+                assert await runtime.space(reader).ask(Clerk.do, both) == "both"
+
+    run_seeded(main, seed)
+
+
 async def test_a_streaming_turn_behind_a_slow_reader_outside_lends_its_token():
     async with open_scarce() as runtime:
         async with runtime.space("a").stream(Clerk.talk, 40) as items:

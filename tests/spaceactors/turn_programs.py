@@ -14,11 +14,14 @@ from spaceactors import (
     Actor,
     CapacityError,
     Limit,
+    Limits,
+    MemoryStore,
     NotAccepted,
     NotHandled,
     Priority,
     Reject,
     RestartLimit,
+    Runtime,
     RuntimeConfig,
     SpaceOptions,
     SuspensionClosed,
@@ -27,10 +30,13 @@ from spaceactors import (
     WhenInterrupted,
     handler,
 )
+from spaceactors._clock import TickClock
+from spaceactors._runtime import kinds_of, open_hub
 from spaceactors._snapshot import take
 from supervisors import RateLimit
 from supervisors.testing import seed_schedule
 from tests.spaceactors.conftest import run_in_virtual_time
+from tests.spaceactors.disks import Wall
 
 NAMES = ("a-1", "a-2", "b-1", "c")
 
@@ -46,6 +52,8 @@ class Floor:
         self.running = {}
         # How many handlers have returned.
         self.handled = 0
+        # Whether spaces leave memory while they wait for an answer.
+        self.forgets = False
         # Names of steps that were finished, by message; those that ran again after that.
         self.stepped = set()
         self.repeated = []
@@ -71,9 +79,7 @@ class Floor:
 class Plain(Actor, kind="player"):
     """Runs programs, given as JSON so that every store can keep them; two at once, for it has no state."""
 
-    options = SpaceOptions(
-        restart_limit=RestartLimit(1000, 1.0), backoff=None, mailbox_capacity=5, concurrency=2, idle_timeout=0.5
-    )
+    options = SpaceOptions(restart_limit=RestartLimit(1000, 1.0), backoff=None, mailbox_capacity=5, concurrency=2)
 
     def __init__(self, floor: Floor) -> None:
         self.floor = floor
@@ -141,6 +147,8 @@ class Plain(Actor, kind="player"):
         self.floor.stepped.add(key)
 
     async def do_suspend(self, turn, counted):
+        if self.floor.forgets and self.message.sender is not None:
+            return  # a space that leaves memory with its question comes back as one that nobody waits for
         await self.suspend("q", None, answer=str, timeout=2.0, default="no")
 
     async def do_until(self, turn, counted, program):
@@ -155,7 +163,8 @@ class Plain(Actor, kind="player"):
         await self.space(target).send(Plain.play, json.dumps(program))
 
     async def do_crash(self, turn, counted):
-        raise Boom
+        # A crash of one turn waits for the others of its space, which may wait for that space.
+        raise Reject if self.options.concurrency > 1 else Boom
 
     async def do_reject(self, turn, counted):
         raise Reject
@@ -215,7 +224,9 @@ class Player(Plain, Actor[int], kind="player"):
 
 
 class Grouped(Player, kind="player"):
-    """Those of ids such as `a-1` share the lane `a`."""
+    """Those of ids such as `a-1` share the lane `a`; who rests leaves soon."""
+
+    options = SpaceOptions(restart_limit=RestartLimit(1000, 1.0), backoff=None, mailbox_capacity=5, idle_timeout=0.5)
 
     @classmethod
     def group_of(cls, space_id: str, /) -> str | None:
@@ -379,6 +390,17 @@ async def perform(runtime, acts, floor, watch):
     assert ledger.accepted == sum(ledger.outcomes.values()) + ledger.pending
     assert not floor.running
     return ledger
+
+
+@asynccontextmanager
+async def open_all(kind, *, deps, limits, config, one_lane=False, store=None):
+    """Open a runtime, on a disk whose wall clock goes by virtual time if there is one."""
+    kinds, clock = kinds_of([kind], deps_given=True), TickClock if store is None else Wall
+    store = MemoryStore() if store is None else store
+    async with open_hub(
+        Runtime, kinds, deps, store=store, limits=Limits(limits), config=config, one_lane=one_lane, clock=clock
+    ) as runtime:
+        yield runtime
 
 
 def config(turns, spaces=10_000):

@@ -106,7 +106,7 @@ class TokenLine:
     Who waits here is parked in Trio itself: an event for each would be most of what it costs.
     """
 
-    __slots__ = ("_holders", "_queue", "_refused", "_taken_away", "_waits", "held", "limit", "waiting")
+    __slots__ = ("_holders", "_owed", "_queue", "_refused", "_taken_away", "_waits", "held", "limit", "waiting")
 
     def __init__(self, limit: Limit, ageing: float = AGEING) -> None:
         self.limit = limit
@@ -118,6 +118,8 @@ class TokenLine:
         # Seconds that the last acquisitions waited.
         self._waits = deque[float](maxlen=REMEMBERED_WAITS)
         self._holders = Holders[Request]() if limit.preemptible else None
+        # Urgent ones who wait and have no victim, because what came free would have been nobody's after a shrink.
+        self._owed = dict[Request, None]()
 
     # ---- getting a token
 
@@ -185,6 +187,7 @@ class TokenLine:
         # Once it is granted, Trio does not call this any more: nobody gets a token who has left.
         def leave(_: object) -> Abort:
             self._queue.leave(request)
+            self._owed.pop(request, None)
             return Abort.SUCCEEDED
 
         await wait_task_rescheduled(leave)
@@ -200,16 +203,31 @@ class TokenLine:
             msg = f"limit {limit.name!r}: {line} wait already, and no more may (max_waiting={limit.max_waiting})"
             raise CapacityQueueFull(msg)
         self._queue.enter(request)
-        if victim is not None and self._holders is not None:
-            self._taken_away += 1
-            self._holders.take_from(victim, request)
-            victim.take_away(limit.name, request.priority)
+        if victim is not None:
+            self._take_away(victim, request)
+        elif self._holders is not None and request.priority is Priority.URGENT and self.held > limit.tokens:
+            self._owed[request] = None
 
     def _victim_of(self, request: Request) -> Holder | None:
         # After a shrink what one holder gives back is nobody's: taking it away would help nobody.
         if self._holders is None or request.priority is not Priority.URGENT or self.held > self.limit.tokens:
             return None
         return self._holders.next_victim(request.priority)
+
+    def _take_away(self, victim: Holder, request: Request) -> None:
+        if self._holders is not None:
+            self._taken_away += 1
+            self._holders.take_from(victim, request)
+            victim.take_away(self.limit.name, request.priority)
+
+    def _pay_owed(self) -> None:
+        """Have holders end for those who are owed it, once what they give back is somebody's again."""
+        while self._owed and self.held <= self.limit.tokens:
+            request = next(iter(self._owed))
+            del self._owed[request]
+            victim = self._victim_of(request) if request in self.waiting else None
+            if victim is not None:
+                self._take_away(victim, request)
 
     def refuse(self, reason: str) -> CapacityRefused:
         """Count that somebody got no token, and return the error that tells why."""
@@ -229,7 +247,10 @@ class TokenLine:
             self._queue.leave(heir)
             self._grant(heir, now)
         elif self.waiting:
+            if heir is not None and heir in self.waiting:
+                self._owed[heir] = None
             self._hand_out(now)
+            self._pay_owed()
 
     def _hand_out(self, now: float) -> None:
         while self.waiting and self.held < self.limit.tokens:
@@ -253,6 +274,7 @@ class TokenLine:
         now = trio.current_time() if self.waiting else 0.0
         self.limit = limit
         self._hand_out(now)
+        self._pay_owed()
 
     # ---- looking
 

@@ -224,7 +224,7 @@ async def test_no_token_is_taken_away_that_would_come_to_nobody(nursery):
 
 async def test_a_victims_token_that_a_shrink_took_is_handed_to_nobody(nursery):
     desk = Desk(Limit("llm", 2, preemptible=True))
-    await desk.comes(nursery, "a", seconds=10)
+    await desk.comes(nursery, "a", seconds=10, priority=URGENT)
     await desk.comes(nursery, "b", dying=5)
     await desk.comes(nursery, "urgent", priority=URGENT)
     desk.limits.resize("llm", 1)
@@ -232,6 +232,58 @@ async def test_a_victims_token_that_a_shrink_took_is_handed_to_nobody(nursery):
     assert (desk.inside, desk.now().held) == (["a"], 1)
     await trio.sleep(5)
     assert desk.inside == ["urgent"]
+
+
+async def test_an_urgent_one_whose_victims_token_a_shrink_took_takes_another(nursery):
+    desk = Desk(Limit("llm", 2, preemptible=True))
+    await desk.comes(nursery, "a")
+    await desk.comes(nursery, "b", dying=5)
+    await desk.comes(nursery, "urgent", priority=URGENT)
+    desk.limits.resize("llm", 1)
+    await trio.sleep(4)
+    assert (desk.inside, desk.now().preempted) == (["a", "b"], 1)
+    await trio.sleep(2)
+    assert (desk.inside, preempted(desk)) == (["urgent"], ["b", "a"])
+
+
+async def test_an_urgent_one_who_came_after_a_shrink_takes_a_token_as_soon_as_that_helps(nursery):
+    desk = Desk(Limit("llm", 3, preemptible=True))
+    await desk.comes(nursery, "a", seconds=10)
+    await desk.comes(nursery, "b")
+    await desk.comes(nursery, "c")
+    desk.limits.resize("llm", 2)
+    for label in ("first", "second", "third"):
+        await desk.comes(nursery, label, priority=URGENT)
+    await trio.sleep(9)
+    assert desk.now().preempted == 0
+    await trio.sleep(2)
+    assert (set(desk.inside), set(preempted(desk))) == ({"first", "second"}, {"b", "c"})
+    assert desk.now().waiting == 1
+
+
+async def test_so_it_does_when_the_limit_grows_again(nursery):
+    desk = Desk(Limit("llm", 2, preemptible=True))
+    await desk.comes(nursery, "a")
+    await desk.comes(nursery, "b")
+    desk.limits.resize("llm", 0)
+    await desk.comes(nursery, "urgent", priority=URGENT)
+    desk.limits.resize("llm", 1)
+    await wait_all_tasks_blocked()
+    assert desk.now().preempted == 0
+    desk.limits.resize("llm", 2)
+    await wait_all_tasks_blocked()
+    assert desk.inside == ["a", "urgent"]
+
+
+async def test_nothing_is_taken_away_for_an_urgent_one_who_has_left(nursery):
+    desk = Desk(Limit("llm", 2, preemptible=True))
+    await desk.comes(nursery, "a", seconds=10)
+    await desk.comes(nursery, "b")
+    desk.limits.resize("llm", 1)
+    with trio.move_on_after(5):
+        await desk.work("urgent", priority=URGENT)
+    await trio.sleep(10)
+    assert (desk.inside, desk.now().preempted) == (["b"], 0)
 
 
 # ---- how the block ends

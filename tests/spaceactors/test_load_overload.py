@@ -22,6 +22,9 @@ from spaceactors import (
 )
 from tests.spaceactors.conftest import run_in_virtual_time
 
+# Half a minute of a busy service takes its time where coverage is measured and others work too.
+pytestmark = pytest.mark.timeout(600)
+
 TURNS = 10
 MEAN = 0.5  # seconds of a turn
 CAPACITY = TURNS / MEAN  # turns in a second

@@ -50,7 +50,7 @@ async def visit(runtime, numbers):
         await runtime.space(f"s{number}").ask(Guest.hello)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 @pytest.mark.slow
 async def test_P2_a_hundred_thousand_short_lived_spaces_leave_no_growth():
     """Those of each round are deleted; what is left after many rounds is what was left after one."""

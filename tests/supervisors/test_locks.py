@@ -60,7 +60,7 @@ async def test_those_who_share_hold_at_once_and_who_writes_holds_alone(locks, au
     assert trio.current_time() == pytest.approx(3.0)
 
 
-async def test_several_are_held_together_and_shown_by_their_one_spelling(locks):
+async def test_several_are_held_together_and_shown_by_their_one_spelling(locks, autojump_clock):
     async with locks.hold("file:./a.txt", "dir:src/", shared=("service:db",), ttl=30.0) as lease:
         assert lease.names == ("dir:src", "file:a.txt", "service:db")
         assert lease.seconds_left == pytest.approx(30.0)
@@ -146,7 +146,7 @@ async def test_who_is_cancelled_already_gets_nothing(locks):
     assert empty(locks)
 
 
-async def test_what_the_block_raises_comes_out_and_the_lock_is_free(locks):
+async def test_what_the_block_raises_comes_out_and_the_lock_is_free(locks, autojump_clock):
     with pytest.raises(ZeroDivisionError):
         async with locks.hold("x", ttl=1):
             raise ZeroDivisionError
@@ -255,7 +255,7 @@ async def test_an_error_stands_also_when_others_have_the_lock_by_then(autojump_c
     assert order == ["b"]
 
 
-async def test_a_lease_cannot_be_extended_after_its_block(locks):
+async def test_a_lease_cannot_be_extended_after_its_block(locks, autojump_clock):
     async with locks.hold("x", ttl=9) as lease:
         pass
     with pytest.raises(LeaseExpired, match="had ended"):
@@ -400,7 +400,7 @@ async def test_tokens_rise_with_each_grant_of_whatever_name(locks):
 # ---- who waits for whom
 
 
-async def test_a_task_that_would_wait_for_itself_is_told_at_once(locks):
+async def test_a_task_that_would_wait_for_itself_is_told_at_once(locks, autojump_clock):
     async with locks.hold("dir:src", holder="alice"):
         told = "'alice' would wait for ever: 'alice' waits for 'file:src/a', 'alice' holds 'dir:src'; "
         with pytest.raises(LockCycle, match=told):
@@ -512,13 +512,13 @@ async def test_one_hold_is_for_one_block(locks):
     assert empty(locks)
 
 
-async def test_an_extension_that_makes_no_sense_is_refused(locks):
+async def test_an_extension_that_makes_no_sense_is_refused(locks, autojump_clock):
     async with locks.hold("x", ttl=1) as lease:
         with pytest.raises(ValueError, match="ttl"):
             await lease.extend(0)
 
 
-async def test_every_await_is_a_checkpoint(locks):
+async def test_every_await_is_a_checkpoint(locks, autojump_clock):
     with trio.testing.assert_checkpoints():
         hold = locks.hold("x", ttl=9)
         lease = await hold.__aenter__()

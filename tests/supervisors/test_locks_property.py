@@ -168,6 +168,7 @@ async def watch(world):
         await trio.sleep(0.125)
 
 
+@pytest.mark.timeout(600)
 @settings(max_examples=250)
 @given(st.lists(ACTS, min_size=1, max_size=12), st.sampled_from([0.0, 0.5, inf]), st.integers(0, 2**32))
 def test_C7_no_two_hold_what_excludes_each_other_and_everything_ends(program, grace, seed):

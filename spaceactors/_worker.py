@@ -62,14 +62,11 @@ class Worker:
     def __init__(self, space: Space, *, leads: bool) -> None:
         self.space = space
         self.leads = leads
-        # A worker's code is a turn, not background work.
-        self.background = False
-        # Set when it runs, before anybody looks.
-        self.task: trio.lowlevel.Task
+        self.background = False  # its code is a turn
+        self.task: trio.lowlevel.Task  # set when it runs, before anybody looks
         # The message of the running turn; a hook has none.
         self.message: Message | None = None
-        # Whether the running turn is a hook.
-        self.in_hook = False
+        self.in_hook = False  # whether the running turn is a hook
         # Whether its handler has returned: then nothing cancels it.
         self.returned = False
         # Whether it must commit more than its outcome.
@@ -275,11 +272,6 @@ class Worker:
                 reschedule(task)
             space.parked.clear()
 
-    def _look_from_line(self) -> None:
-        """Look around, for one that has kept its place in line instead: see `Pace.look`."""
-        if self.space.attention and life.decide(self.space) is Step.WORK:
-            self._clear_attention()
-
     async def _turns(self) -> None:  # noqa: C901, PLR0912, PLR0915 (one loop on purpose)
         """Handle what comes. This loop is the hot path: a turn without effects costs one call and its count."""
         space = self.space
@@ -357,7 +349,8 @@ class Worker:
                 await self._rest()
             elif await pace.begin():
                 try:
-                    self._look_from_line()
+                    if space.attention and life.decide(space) is Step.WORK:
+                        self._clear_attention()  # it has kept its place in line instead: see `Pace.look`
                     if space.mailbox and not space.attention:  # either may have changed while it waited
                         message = space.mailbox.popleft()
                         door.place_freed(space)

@@ -167,7 +167,7 @@ class Result:
     world: World
     limits: Limits
     # How many answers each user got.
-    answers: Counter[str] = field(factory=Counter)
+    answers: Counter[str] = field(factory=Counter[str])
 
 
 async def main() -> Result:

@@ -259,9 +259,10 @@ class LoopWatch:
             logger.exception("%r could not be told", report)
 
     def _look(self) -> Sight | None:
-        """Look at the loop's stack; None: it came free before."""
+        """Look at the loop's stack; None: it came free before, or the watch is at its end."""
         innermost = sys._current_frames().get(self._loop_thread)
-        if innermost is None or self._alive:
+        # In its last moments the loop waits for this thread: that is nobody's fault.
+        if innermost is None or self._alive or self._over.is_set():
             return None
         frames = list(_outwards(innermost))
         task, depth = _task_of(self._root, frames)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -16,8 +18,10 @@ from supervisors import (
     InstancePool,
     Limit,
     Limits,
+    LoopWatch,
     RateLimit,
     SupervisorClosed,
+    watch_loop,
 )
 from supervisors.testing import seed_schedule
 
@@ -298,3 +302,23 @@ async def test_an_adaptive_hold_is_entered_and_left_where_ctrl_c_waits(monkeypat
     async with AdaptiveLimit(Limits([Limit("llm", 1)]), "llm").hold():
         assert not trio.lowlevel.currently_ki_protected()
     assert protected == [True, True]
+
+
+# ---- the watch
+
+
+async def test_a_watch_that_is_ending_blames_nobody_for_the_wait_for_its_thread(monkeypatch):
+    told, looked = [], threading.Event()
+    look = LoopWatch._look
+
+    def late(watch):
+        # The thread noticed a block, and gets on only when the loop waits for its end.
+        watch._over.wait(60)
+        looked.set()
+        return look(watch)
+
+    monkeypatch.setattr(LoopWatch, "_look", late)
+    async with watch_loop(0.01, tell=told.append) as watch:
+        time.sleep(0.2)  # noqa: ASYNC251  # blocking is what is watched
+    assert told == []
+    assert watch.statistics().blocks == looked.is_set()

@@ -22,6 +22,7 @@ from spaceactors import (
     Outcome,
     Priority,
     RuntimeConfig,
+    SpaceOptions,
     SpaceStatus,
     WhenFull,
     handler,
@@ -214,6 +215,29 @@ async def test_C4_spaces_in_line_for_one_provider_hold_up_none_that_asks_another
         assert await runtime.space("other").ask(Agent.guarded, "hi") == "anthropic: hi"
         assert world["anthropic"].calls == [(0.5, "hi")]
     assert Counter(when for when, _ in world["openai"].calls) == {float(second): 1 for second in range(10)}
+
+
+class Desk(Actor, kind="desk"):
+    """One space with several workers."""
+
+    options = SpaceOptions(concurrency=3)
+
+    def __init__(self, world):
+        self.world = world
+
+    @handler(limit="openai")
+    async def answer(self, prompt):
+        return await self.world["openai"].complete(prompt)
+
+
+async def test_one_space_may_have_several_workers_whose_turns_begin_in_order():
+    world = World()
+    async with open_runtime(Desk, deps=world, limits=LIMITS) as runtime:
+        for number in range(7):
+            await runtime.space("desk").send(Desk.answer, str(number))
+    assert world["openai"].peak == 3
+    # Those of one moment in any order: each takes its own way to its token.
+    assert sorted(world["openai"].calls) == [(float(number // 3), str(number)) for number in range(7)]
 
 
 # ---- the line

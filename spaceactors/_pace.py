@@ -105,7 +105,8 @@ class Pace:
         ready = to._resuming is not None and to._waits == 1 and not to._held
         # After a shrink what comes free is nobody's; and who has a lane to wait for waits without a token.
         if self._held and ready and self._line.held <= limit.tokens and to._worker.space.lane is None:
-            self._held, to._held = False, True
+            self._held = False
+            to._has_token()
 
     def lend(self) -> None:
         """Let others have the token as long as a task of the turn waits.
@@ -132,14 +133,23 @@ class Pace:
         if scopes is None or not self._wanted_by(scopes):
             return
         if not self._line.take_nowait() and not await self._wait_to_go_on(scopes):
-            return  # the turn only ends: its handler hears of it at its own next checkpoint
+            return
         if self._wanted_by(scopes):
-            self._held = True
+            self._has_token()
         else:
             self._line.give_back()  # another task of the turn waits again, or was here first, or the turn is over
 
+    def _has_token(self) -> None:
+        """Take note that the token is here: it is for all tasks of the turn, and no other one waits for a second."""
+        self._held = True
+        self.let_go()
+
     async def _wait_to_go_on(self, scopes: list[trio.CancelScope]) -> bool:
-        """Wait for a token; tell whether it is there, and the turn was not cancelled and its own time is not over."""
+        """Wait for a token; tell whether it is there, and for this task.
+
+        If not, another task of the turn has one, or the turn was cancelled or its time is over: then its handler hears
+        of that at its own next checkpoint.
+        """
         worker = self._worker
         if worker.cut is not None:
             return False
@@ -160,7 +170,7 @@ class Pace:
         return not self._held and not self._waits and self._resuming is scopes
 
     def let_go(self) -> None:
-        """Have a turn that was cancelled wait for its token no longer: it only ends."""
+        """Have no task of the turn wait for a token any longer: it has one, or was cancelled and only ends."""
         for scope in self._resuming or ():
             scope.cancel()
 

@@ -103,6 +103,49 @@ async def test_a_turn_that_leaves_a_stream_waits_for_the_lane_without_a_token():
                 assert await runtime.space("r").ask(Clerk.do, read_one) == 0
 
 
+# ---- the tasks of one turn
+
+
+async def test_C1_two_tasks_of_a_turn_wait_for_one_token_and_not_for_two():
+    async def first(clerk):
+        async with clerk.limits.hold("until 1"):
+            await trio.sleep(1.5)
+        async with clerk.limits.hold("until 3"):
+            pass
+
+    async def second(clerk):
+        async with clerk.limits.hold("until 2"):
+            pass
+
+    async def both(clerk):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first, clerk)
+            nursery.start_soon(second, clerk)
+        return trio.current_time()
+
+    async def work(clerk):
+        await trio.sleep(4.5)
+
+    ends = {f"until {seconds}": seconds for seconds in (1, 2, 3)}
+    async with opened(Clerk, config=ONE_TURN, limits=[Limit(name, 1) for name in ends]) as runtime:
+
+        async def hold(name):
+            async with runtime.limits.hold(name):
+                await trio.sleep_until(ends[name])
+
+        async with trio.open_nursery() as nursery:
+            for name in ends:
+                nursery.start_soon(hold, name)
+            await settled()
+            nursery.start_soon(runtime.space("b").ask, Clerk.do, both)
+            await trio.sleep(0.5)
+            await runtime.space("w").send(Clerk.do, work)  # it has the token when both tasks want to go on
+            with trio.fail_after(100):
+                while runtime.limits.waiting("turns") or trio.current_time() < 5:
+                    await trio.sleep(1)
+            assert runtime.limits.statistics()["turns"].held == 0
+
+
 # ---- time and urgency
 
 

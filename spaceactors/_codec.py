@@ -155,9 +155,8 @@ class Codec:
         try:
             pack = self._packers[tuple]
             called = self._values.pack({**kwargs}) if kwargs else None
-            more = pack(extra, DEPTH) if type(extra) is tuple else self._values.pack(extra)
             version: int = kind.cls.__spaceactors_version__
-            return dump((tags.CALL, handler.name, version, pack(args, DEPTH), called, more))
+            return dump((tags.CALL, handler.name, version, pack(args, DEPTH), called, self._values.pack(extra)))
         except Exception as error:
             for what, value in (("args", args), ("kwargs", {**kwargs}), ("extra", extra)):
                 self.encode(value, what)

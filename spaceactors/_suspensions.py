@@ -199,10 +199,10 @@ class Suspensions:
         Then that is read, and the answer can be written again.
         """
         with trio.CancelScope(shield=True):
-            closed = await durable.question(asked.shown.id) is None
-            if not closed:
+            if await durable.question(asked.shown.id) is not None:
                 await durable.refresh(space.row)
-        return closed
+                return False
+        return True
 
     # ---- for the turn
 

@@ -344,7 +344,7 @@ class Worker:
     async def _paced_turns(self, pace: Pace) -> None:
         """Handle what comes, each message with a token."""
         space = self.space
-        while not space.attention:
+        while not self.space.attention:
             if not space.mailbox:
                 await self._rest()
             elif await pace.begin():

@@ -153,7 +153,7 @@ class LimitStatistics:
 
 
 class CapacityError(Exception):
-    """Base class of what can go wrong with limits; the work itself was not begun or was taken away.
+    """Base class of what can go wrong with limits, rates, breakers and locks: the work did not begin, or was cut short.
 
     `retry_after`: in how many seconds it makes sense to try again, where that is known (rates, breakers); else None.
     """
@@ -162,7 +162,7 @@ class CapacityError(Exception):
 
 
 class CapacityRefused(CapacityError):
-    """No token is free, and nobody may wait for one: try again later."""
+    """What is wanted (a token, permits, a lock) is not there now, and this request does not wait: try again later."""
 
 
 class CapacityQueueFull(CapacityError):
@@ -170,7 +170,7 @@ class CapacityQueueFull(CapacityError):
 
 
 class CapacityTimeout(CapacityError, TimeoutError):
-    """No token came in the time that a request may wait."""
+    """What was waited for (a token, permits, a lock) did not come in the time that a request may wait."""
 
 
 class Preempted(CapacityError):
@@ -178,11 +178,11 @@ class Preempted(CapacityError):
 
 
 class LeaseExpired(CapacityError):
-    """The token was held for longer than allowed."""
+    """The lease of a lock ended before the block that held it."""
 
 
 class UnknownLimit(CapacityError, LookupError):
-    """No limit of that name is there."""
+    """No limit and no rate of that name is there."""
 
 
 class CircuitOpen(CapacityError):

@@ -184,7 +184,7 @@ class RateLimit(AsyncOnly):
         now = trio.current_time()
         if not self._take_at(now, n):
             self._refused += 1
-            raise self._refusal(CapacityRefused, now, n, f"{n} not there now")
+            raise self._refusal(CapacityRefused, now, n, f"{_permits(n)} not to be had now")
 
     async def __aenter__(self) -> None:
         """Take one permit: `async with rate: ...`."""
@@ -227,9 +227,8 @@ class RateLimit(AsyncOnly):
 
     def _check_request(self, n: int) -> None:
         check_whole(f"the number of permits taken from rate {self._name!r}", n, least=1)
-        burst = self._measures[2]
-        if n > burst:
-            msg = f"rate {self._name!r}: {n} are never there at once: take fewer, or give it a burst above {burst}"
+        if n > self._measures[2]:
+            msg = f"rate {self._name!r}: {n} permits are never there at once: take fewer, or give it burst={n}"
             raise ValueError(msg)
 
     def _filled(self, now: float) -> Bucket:
@@ -273,7 +272,7 @@ class RateLimit(AsyncOnly):
             return
         self._refused += 1
         self._remove(waiter)
-        why = f"{waiter.n} did not come in {self._wait_timeout:g} s, {len(self._line)} others wait"
+        why = f"{_permits(waiter.n)} did not come in {self._wait_timeout:g} s, {len(self._line)} others wait"
         raise self._refusal(CapacityTimeout, now, waiter.n, why)
 
     def _serve(self, now: float) -> None:
@@ -309,3 +308,7 @@ class RateLimit(AsyncOnly):
         permits, per, _ = self._measures
         due = self._filled(now).due(now, self._wanted + n)
         return refusal(kind, f"rate {self._name!r}: {why} ({permits} per {per:g} s)", now, due)
+
+
+def _permits(n: int) -> str:
+    return "1 permit" if n == 1 else f"{n} permits"

@@ -170,6 +170,9 @@ class _HoldNow(SyncOnly, AbstractContextManager["Lease", "bool | None"]):
 
 
 def _begin(locks: Locks, asked: _Asked) -> Lease:
+    if not asked.held:
+        # The loop stood still from the grant until the lease was over, and others have the lock by now.
+        raise LeaseExpired(f"the lock {_quoted(asked.names)} ended before the block began: ask for a longer ttl")
     asked.scope.deadline = asked.ends_at
     asked.scope.__enter__()
     return _HeldLease(locks, asked)
@@ -325,8 +328,8 @@ class Locks:
                 await wait_task_rescheduled(asked.unpark)
             if not asked.held:
                 self._take_away_late()
-            if asked.held:
-                return
+            if asked.token:
+                return  # granted; or even lost again by now, and in no line any more
             if trio.current_time() >= asked.give_up:
                 told = f"the lock {_quoted(asked.names)} was not to be had within {timeout} s: {self._reason(asked)}"
                 raise CapacityTimeout(told)

@@ -16,8 +16,10 @@ from supervisors import (
     CircuitOpen,
     CircuitState,
     InstancePool,
+    LeaseExpired,
     Limit,
     Limits,
+    Locks,
     LoopWatch,
     RateLimit,
     SupervisorClosed,
@@ -322,3 +324,46 @@ async def test_a_watch_that_is_ending_blames_nobody_for_the_wait_for_its_thread(
         time.sleep(0.2)  # noqa: ASYNC251  # blocking is what is watched
     assert told == []
     assert watch.statistics().blocks == looked.is_set()
+
+
+# ---- locks
+
+
+@pytest.mark.parametrize("line", [True, False])
+def test_a_lease_that_is_lost_before_its_block_begins_is_told_and_waits_for_nothing(line):
+    # The loop stands still between the grant and the first step of who got it, for longer than the lease lasts.
+    clock = MockClock(autojump_threshold=0)
+    left, ended = [], []
+
+    async def main():
+        locks = Locks()
+
+        async def wants():
+            with pytest.raises(LeaseExpired):
+                async with locks.hold("x", ttl=1) as lease:
+                    left.append(lease.seconds_left)
+                    await trio.sleep_forever()
+            ended.append(trio.current_time())
+
+        async with trio.open_nursery() as nursery:
+            if line:
+                with locks.hold_nowait("x"):
+                    nursery.start_soon(wants)
+                    await wait_all_tasks_blocked()
+            else:
+                nursery.start_soon(wants)
+                while not locks.held():
+                    await trio.lowlevel.checkpoint()
+            clock.jump(10)
+            now = trio.current_time()
+            with locks.hold_nowait("x"):
+                await trio.sleep(60)
+            assert ended == [now]
+            nursery.cancel_scope.cancel()
+        assert locks.held() == locks.waiting() == ()
+
+    for seed in range(4):
+        ended.clear()
+        with seed_schedule(seed):
+            trio.run(main, clock=clock)
+    assert 0.0 not in left

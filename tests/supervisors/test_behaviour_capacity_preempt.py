@@ -282,6 +282,7 @@ async def test_nothing_is_taken_away_for_an_urgent_one_who_has_left(nursery):
     desk.limits.resize("llm", 1)
     with trio.move_on_after(5):
         await desk.work("urgent", priority=URGENT)
+    assert not desk.limits.line("llm")._owed  # nor is anything kept of it
     await trio.sleep(10)
     assert (desk.inside, desk.now().preempted) == (["b"], 0)
 

@@ -305,6 +305,32 @@ async def test_a_trial_may_do_its_calls_in_child_tasks(autojump_clock):
     assert not breaker._calls
 
 
+async def test_so_may_the_child_tasks_of_its_child_tasks(autojump_clock):
+    breaker = await opened()
+    await trio.sleep(10)
+
+    async def child():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call, breaker)
+
+    async with breaker, trio.open_nursery() as nursery:
+        nursery.start_soon(child)
+    assert breaker.retry_after == 0.0
+
+
+async def test_the_child_task_of_a_call_from_before_is_part_of_no_trial(autojump_clock):
+    breaker = CircuitBreaker("x", timeout=10.0)
+    async with trio.open_nursery() as nursery, breaker:
+        breaker.trip()
+        await trio.sleep(10)
+        nursery.start_soon(call, breaker, None, 5)
+        await wait_all_tasks_blocked()
+        with pytest.raises(ExceptionGroup) as refused:
+            async with trio.open_nursery() as children:
+                children.start_soon(call, breaker)
+    assert [type(error) for error in refused.value.exceptions] == [CircuitOpen]
+
+
 async def test_a_trial_that_fails_in_a_child_task_opens_it_again(autojump_clock):
     breaker = await opened()
     await trio.sleep(10)

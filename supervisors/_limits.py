@@ -40,6 +40,8 @@ class Limits:
     Who holds several limits takes them one after the other in one order, so that holders cannot wait for each other in
     a ring. (Two holds inside each other can: name all in one.)
 
+    They belong to the tasks of one run of Trio at a time. For work in a thread hold them around its call.
+
         limits = Limits([Limit("openai", 5), RateLimit("openai-rpm", 500, per=60)])
         async with limits.hold("openai", "openai-rpm", priority=Priority.HIGH, fair_key="alice"):
             ...

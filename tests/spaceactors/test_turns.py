@@ -32,6 +32,7 @@ from spaceactors import (
 )
 from supervisors import RateLimit
 from tests.spaceactors.scenes import opened, outcome_of, run_seeded, settled
+from tests.spaceactors.services import SlowDisk, SlowStore
 
 
 class Clerk(Actor[int], kind="clerk"):
@@ -824,3 +825,137 @@ def test_C3_a_token_that_is_granted_as_its_space_is_killed_goes_to_somebody_else
             assert turns_of(runtime) == (0, 0)
 
     run_seeded(main, seed)
+
+
+# ---- where a token could be lost, or kept from who needs it
+
+
+async def test_a_turn_that_goes_on_after_waiting_for_a_limit_comes_before_those_that_have_not_begun():
+    trace = []
+
+    async def hold(clerk):
+        async with clerk.limits.hold("scarce"):
+            trace.append("a goes on")
+
+    async with open_scarce() as runtime, trio.open_nursery() as nursery:
+        async with runtime.limits.hold("scarce"):
+            await runtime.space("a").send(Clerk.do, hold)
+            await settled()
+            await hold_turn(runtime, nursery, 1)
+            for name in "bc":
+                await runtime.space(name).with_options(priority=Priority.URGENT).send(Clerk.do, works(1, trace))
+        await runtime.drain()
+    assert trace[0] == "a goes on"
+    assert sorted(trace[1:]) == ["b", "c"]
+
+
+async def test_C5_the_token_of_a_turn_that_answers_is_nobodys_after_a_shrink():
+    async with open_scarce(turns=2) as runtime, trio.open_nursery() as nursery:
+        nursery.start_soon(runtime.space("a").ask, Clerk.do, asks("b", works(1), then=works(1)))
+        await runtime.space("c").send(Clerk.do, works(5))
+        await settled()
+        runtime.limits.resize("turns", 1)
+        await trio.sleep(2)
+        assert turns_of(runtime) == (1, 1)
+        await runtime.drain()
+        assert trio.current_time() == 6
+
+
+async def test_a_turn_of_a_lane_gets_no_token_before_its_lane():
+    """The lane is kept for one that was asked in vain and has no token: who has the token must not wait for that."""
+    middle = asks("x-2", works(1), within=1)
+
+    async def ask(clerk):
+        await trio.sleep(0.5)
+        await middle(clerk)
+
+    async with open_scarce() as runtime, trio.open_nursery() as nursery:
+        nursery.start_soon(runtime.space("x-1").ask, Clerk.do, asks("between", ask, then=works(1)))
+        await trio.sleep(0.1)
+        await runtime.space("other").send(Clerk.do, works(10))
+        with trio.fail_after(100):
+            assert (await runtime.drain(200)).seconds < 100
+        assert turns_of(runtime) == (0, 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_C7_a_token_that_is_passed_on_as_another_task_of_the_turn_begins_to_wait_is_given_back(seed):
+    async def both(clerk):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(clerk.space("b").ask, Clerk.do, works(1))
+            await trio.sleep(1)
+            await clerk.space("c").ask(Clerk.do, works(1))
+        return "both"
+
+    async def main():
+        async with open_scarce() as runtime:
+            with trio.fail_after(100):
+                assert await runtime.space("a").ask(Clerk.do, both) == "both"
+            await settled()
+            assert turns_of(runtime) == (0, 0)
+
+    run_seeded(main, seed)
+
+
+async def test_C3_a_token_that_comes_for_a_turn_of_which_another_task_waits_by_then_goes_on():
+    async def both(clerk):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(asks("b", works(1), within=1), clerk))
+            await trio.sleep(2)
+            await clerk.space("c").ask(Clerk.do, works(1))
+        return "both"
+
+    async with open_scarce() as runtime, trio.open_nursery() as nursery:
+        nursery.start_soon(runtime.space("d").ask, Clerk.do, asks("holder", works(10)))
+        await settled()
+        with trio.fail_after(100):
+            assert await runtime.space("a").ask(Clerk.do, both) == "both"
+        await settled()
+        assert turns_of(runtime)[1] == 0
+
+
+@pytest.mark.parametrize("how", ["kill", "interrupt", "timeout"])
+async def test_C3_a_turn_that_ends_while_it_waits_for_an_answer_ends_at_once(how):
+    """It needs no token for that, and he whom it has asked has the only one."""
+    method = {"timeout": Clerk.do_in_time}.get(how, Clerk.do)
+    async with open_scarce() as runtime, trio.open_nursery() as nursery:
+        ended = []
+
+        async def ask():
+            await outcome_of(runtime.space("a").ask, method, asks("b", works(100)))
+            ended.append(trio.current_time())
+
+        nursery.start_soon(ask)
+        await trio.sleep(5)
+        if how == "kill":
+            await runtime.space("a").kill()
+        elif how == "interrupt":
+            await runtime.space("a").send(Clerk.do_now, works(0))
+        await settled()
+        assert ended == [5.0]
+        await runtime.space("b").kill()
+
+
+async def test_a_turn_that_is_being_written_has_given_its_token_back(tmp_path):
+    class Scribe(Actor[int], kind="scribe"):
+        @handler
+        async def write(self, what: int) -> float:
+            self.state += what
+            return trio.current_time()
+
+    disk = SlowDisk(tmp_path / "spaces.db")
+    async with open_scarce(Scribe, store=SlowStore(disk)) as runtime:
+        for name in "ab":
+            await runtime.space(name).ask(Scribe.write, 1)
+        began = []
+
+        async def ask(name):
+            began.append(await runtime.space(name).ask(Scribe.write, 1))
+
+        disk.seconds = 5.0
+        async with trio.open_nursery() as nursery:
+            for name in "ab":
+                nursery.start_soon(ask, name)
+        # Both turns are over when the first of them is written.
+        assert began[0] == began[1]
+        assert turns_of(runtime) == (0, 0)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
-    from spaceactors import Dep, Limit, Limits, Runtime, RuntimeConfig, Store
+    from spaceactors import Dep, Limit, Limits, RateLimit, Runtime, RuntimeConfig, Store
 
 D = TypeVar("D")
 A = TypeVar("A", bound=Actor[Any])
@@ -113,7 +113,7 @@ def open_bridge(
     /,
     *,
     store: Store | None = None,
-    limits: Limits | Iterable[Limit] = (),
+    limits: Limits | Iterable[Limit | RateLimit] = (),
     config: RuntimeConfig | None = None,
 ) -> OpenBridge[A]: ...
 @overload
@@ -123,7 +123,7 @@ def open_bridge(
     *,
     deps: Dep[D],
     store: Store | None = None,
-    limits: Limits | Iterable[Limit] = (),
+    limits: Limits | Iterable[Limit | RateLimit] = (),
     config: RuntimeConfig | None = None,
 ) -> OpenBridge[A]: ...
 @overload
@@ -134,14 +134,14 @@ def open_bridge(
     *more: Callable[[D], Actor[Any]] | Callable[[], Actor[Any]],
     deps: Dep[D] = ...,
     store: Store | None = None,
-    limits: Limits | Iterable[Limit] = (),
+    limits: Limits | Iterable[Limit | RateLimit] = (),
     config: RuntimeConfig | None = None,
 ) -> OpenBridge[Actor[Any]]: ...
 def open_bridge(
     *actors: Any,
     deps: Any = _NOTHING,
     store: Store | None = None,
-    limits: Limits | Iterable[Limit] = (),
+    limits: Limits | Iterable[Limit | RateLimit] = (),
     config: RuntimeConfig | None = None,
 ) -> OpenBridge[Any]:
     """Open a runtime in a thread of its own, for a program that runs on threads or on asyncio.

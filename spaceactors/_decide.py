@@ -68,7 +68,8 @@ def next_step(  # noqa: PLR0911 (a table of first matches, one line each)
         halted: paused, or held back because a target of the last turn is over capacity.
         passivating: the space was asked to leave memory.
         waiting: there are messages in the mailbox.
-        single: one turn at a time, looking again after each (a lane, or the space is to leave).
+        single: one turn at a time, looking again after each: a lane, or a space that is to leave; but not one that has
+            several turns at once, of which one may need another.
 
     """
     if ending is Ending.KILL:

@@ -57,7 +57,7 @@ def decide(space: Space) -> Step:
         halted=space.paused or bool(space.held_by),
         passivating=space.passivating,
         waiting=bool(space.mailbox),
-        single=space.lane is not None or space.passivating,
+        single=space.lane is not None or (space.passivating and space.options.concurrency == 1),
     )
 
 
@@ -269,7 +269,7 @@ def lose(space: Space) -> None:
 
 def ask_to_passivate(space: Space) -> None:
     """Have an idle space leave memory."""
-    space.passivating = True
+    space.passivating = space.looks_up = True
     space.wake()
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from spaceactors._handlers import Handler
+    from spaceactors._lane import Lane
     from spaceactors._message import Message
     from spaceactors._space import Space
     from spaceactors._waits import Wait
@@ -173,7 +174,7 @@ class Worker:
         space = self.space
         while not space.gone:
             step = life.decide(space)
-            if space.lane is not None and not self._lane_ready(step):
+            if space.lane is not None and not self._lane_ready(space.lane, step):
                 await self.park()
                 continue
             match step:
@@ -210,11 +211,8 @@ class Worker:
         else:
             await act(self)
 
-    def _lane_ready(self, step: Step) -> bool:
+    def _lane_ready(self, lane: Lane, step: Step) -> bool:
         """See to it that this space has its lane for what comes next."""
-        lane = self.space.lane
-        if lane is None:
-            return True
         if step in {Step.TURN, Step.START}:
             return lane.want(self.space)
         lane.give_back(self.space)
@@ -336,7 +334,7 @@ class Worker:
     async def _rest(self) -> None:
         """Park, unless the activation or the runtime waits for this very moment."""
         space = self.space
-        if space.ending is not None:
+        if space.ending is not None or space.passivating:
             space.attention = True
             return
         await self.park()

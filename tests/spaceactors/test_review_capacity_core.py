@@ -257,3 +257,29 @@ async def test_O5_a_space_that_waits_for_the_token_of_its_next_turn_is_told_amon
             ("c", "do", WaitKind.TOKEN, "turns", 0.5, 2),
         ]
         assert str(runtime.waits()[1]) == "c (do) waits for a token of turns, number 2 in line"
+
+
+class Leaving(Several, kind="leaving"):
+    """Has something to clean up, so that it is asked to leave."""
+
+    options = SpaceOptions(concurrency=2, backoff=None)
+
+    async def on_stop(self):
+        await trio.sleep(1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_T7_a_message_that_comes_as_its_space_is_asked_to_leave_may_need_a_second_turn_of_it(seed):
+    async def main():
+        async with opened(Leaving, config=RuntimeConfig(max_live_spaces=1)) as runtime:
+            staying = runtime.space("a")
+            await staying.ask(Leaving.greet)
+            await settled()
+            with trio.fail_after(100):
+                async with trio.open_nursery() as nursery:
+                    # Its place is wanted, and before it can look it is wanted itself.
+                    nursery.start_soon(runtime.space("b").ask, Leaving.greet)
+                    nursery.start_soon(staying.ask, Leaving.ask_itself)
+            assert runtime.limits.statistics()["spaces"].held == 1
+
+    run_seeded(main, seed)

@@ -959,3 +959,46 @@ async def test_a_turn_that_is_being_written_has_given_its_token_back(tmp_path):
         # Both turns are over when the first of them is written.
         assert began[0] == began[1]
         assert turns_of(runtime) == (0, 0)
+
+
+async def test_a_streaming_turn_keeps_its_token_as_long_as_its_reader_is_not_behind():
+    trace = []
+
+    class Speaker(Clerk, kind="speaker"):
+        @handler
+        async def speak(self, number):
+            for item in range(number):
+                yield item
+            trace.append("spoken")
+
+    async with open_scarce(Speaker) as runtime:
+        async with runtime.space("a").stream(Speaker.speak, 5) as items:
+            await runtime.space("b").send(Speaker.do, works(0, trace))
+            assert [item async for item in items] == list(range(5))
+        await runtime.drain()
+    assert trace == ["spoken", "b"]
+
+
+async def test_background_work_follows_another_space_without_a_token():
+    heard = []
+
+    class Listener(Clerk, kind="listener"):
+        async def listen(self):
+            async with self.space("b").subscribe(str) as events:
+                heard.append((await anext(events)).value)
+
+        @handler
+        async def begin(self):
+            self.start_soon(self.listen)
+
+    async def tell(clerk):
+        clerk.emit("news")
+
+    async with open_scarce(Listener) as runtime:
+        await runtime.space("a").ask(Listener.begin)
+        await settled()
+        assert turns_of(runtime) == (0, 0)
+        await runtime.space("b").ask(Listener.do, tell)
+        await settled()
+        assert turns_of(runtime) == (0, 0)
+    assert heard == ["news"]

@@ -571,14 +571,15 @@ async def test_hooks_run_without_a_token_and_may_ask():
 
 
 @pytest.mark.parametrize("how", ["crash", "kill", "interrupt", "timeout"])
-async def test_C3_a_turn_that_ends_badly_gives_its_token_back_at_once(how):
+@pytest.mark.parametrize("name", ["a", "x-1"])
+async def test_C3_a_turn_that_ends_badly_gives_its_token_back_at_once(how, name):
     async def crash(clerk):
         await trio.sleep(5)
         raise ValueError
 
     method = Clerk.do_in_time if how == "timeout" else Clerk.do
     async with open_scarce() as runtime, trio.open_nursery() as nursery:
-        a = runtime.space("a")
+        a = runtime.space(name)
         nursery.start_soon(outcome_of, a.ask, method, crash if how == "crash" else works(100))
         await settled()
         await runtime.space("b").send(Clerk.do, works(0))

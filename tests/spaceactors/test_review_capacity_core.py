@@ -10,6 +10,8 @@ from spaceactors import (
     ActorCrashed,
     AskCycle,
     Limit,
+    MessageReturned,
+    Preempted,
     Priority,
     RestartLimit,
     RuntimeConfig,
@@ -18,6 +20,7 @@ from spaceactors import (
     WaitKind,
     handler,
 )
+from spaceactors import _life as life
 from tests.spaceactors.scenes import opened, run_seeded, settled
 
 ONE_TURN = RuntimeConfig(max_turns=1)
@@ -220,6 +223,44 @@ async def test_C10_a_hook_whose_limit_is_taken_away_is_killed_all_the_same():
         assert report.left == {"guarded/g": 1}
 
 
+class Taken(Actor, kind="taken"):
+    """Begins its life with something that is taken away again and again, until it is let."""
+
+    options = SpaceOptions(backoff=None)
+
+    def __init__(self, world: dict) -> None:
+        self.world = world
+
+    async def on_start(self):
+        self.world["tries"] += 1
+        if self.id == "killed":
+            await self.handle.kill()
+        if not self.world["let"] and self.world["tries"] < 1000:
+            raise Preempted("somebody else needs it")
+
+    @handler
+    async def greet(self):
+        return "hello"
+
+
+async def test_C10_a_hook_that_is_preempted_at_once_each_time_lets_others_run():
+    world = {"tries": 0, "let": False}
+    async with opened(Taken, deps=world) as runtime, trio.open_nursery() as nursery:
+        nursery.start_soon(runtime.space("t").ask, Taken.greet)
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        world["let"] = True
+    assert 1 < world["tries"] < 100
+
+
+async def test_C10_a_hook_that_is_preempted_and_killed_does_not_run_again():
+    world = {"tries": 0, "let": False}
+    async with opened(Taken, deps=world) as runtime:
+        with pytest.raises(MessageReturned):
+            await runtime.space("killed").ask(Taken.greet)
+    assert world["tries"] == 1
+
+
 # ---- rings of waits
 
 
@@ -283,3 +324,14 @@ def test_T7_a_message_that_comes_as_its_space_is_asked_to_leave_may_need_a_secon
             assert runtime.limits.statistics()["spaces"].held == 1
 
     run_seeded(main, seed)
+
+
+async def test_T7_a_space_with_several_turns_leaves_when_it_has_done_what_came_as_it_was_asked_to_leave():
+    async with opened(Leaving) as runtime:
+        space = runtime.space("a")
+        await space.ask(Leaving.greet)
+        await settled()
+        life.ask_to_passivate(runtime._hub.live["leaving", "a"])
+        assert await space.ask(Leaving.ask_itself) == "hello"
+        await trio.sleep(2)
+        assert not runtime._hub.live

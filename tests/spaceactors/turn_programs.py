@@ -25,6 +25,7 @@ from spaceactors import (
     RuntimeConfig,
     SpaceOptions,
     SuspensionClosed,
+    TurnTimeout,
     WhenAbandoned,
     WhenBusy,
     WhenInterrupted,
@@ -79,7 +80,8 @@ class Floor:
 class Plain(Actor, kind="player"):
     """Runs programs, given as JSON so that every store can keep them; two at once, for it has no state."""
 
-    options = SpaceOptions(restart_limit=RestartLimit(1000, 1.0), backoff=None, mailbox_capacity=5, concurrency=2)
+    # It never crashes: a crash of one turn waits for the others of its space, which may wait for that space.
+    options = SpaceOptions(mailbox_capacity=5, concurrency=2, throws=(TurnTimeout, ExceptionGroup, Boom))
 
     def __init__(self, floor: Floor) -> None:
         self.floor = floor
@@ -163,8 +165,7 @@ class Plain(Actor, kind="player"):
         await self.space(target).send(Plain.play, json.dumps(program))
 
     async def do_crash(self, turn, counted):
-        # A crash of one turn waits for the others of its space, which may wait for that space.
-        raise Reject if self.options.concurrency > 1 else Boom
+        raise Boom
 
     async def do_reject(self, turn, counted):
         raise Reject

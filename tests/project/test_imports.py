@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("supervisors", "spaceactors")
 FOLDERS = ("admin", "stores", "durable", "pipelines", "tasks", "observe", "web", "cluster", "cli", "testing")
 OUTSIDERS = ("web", "cluster", "bridge", "cli")  # they know the runtime through its public names only
-EXTRA_OF = {"stores": "postgres", "_probe": "load"}  # a part whose extra has another name
+EXTRA_OF = {"stores": "postgres", "_probe": "load", "pipelines": "process"}  # a part whose extra has another name
 DISTRIBUTION_OF = {"attr": "attrs", "typing_extensions": "typing-extensions"}
 
 
@@ -120,7 +120,18 @@ def test_every_library_that_is_imported_is_declared() -> None:
 
 @pytest.mark.parametrize("module", ["spaceactors", "supervisors"])
 def test_importing_loads_nothing_optional_and_no_other_event_loop(module: str) -> None:
-    optional = ("cyclopts", "msgspec", "psutil", "psycopg", "pydantic", "ray", "rich", "sqlite3", "starlette")
+    optional = (
+        "cyclopts",
+        "msgspec",
+        "psutil",
+        "psycopg",
+        "pydantic",
+        "ray",
+        "rich",
+        "sqlite3",
+        "starlette",
+        "trio_parallel",
+    )
     unwanted = ("asyncio", "anyio", *optional)
     loaded = run_python(f"import sys, {module}; print(*sorted(sys.modules))").split()
     assert [name for name in loaded if name in unwanted] == []

@@ -197,7 +197,7 @@ class ContextStatistics:
         kind: what they are made of; `THREAD` for interpreters where Python has none.
         size: how many there may be at once; None: no bound.
         open: how many there are, those included that are being opened or closed.
-        in_use: how many are in use; inline: how many calls run.
+        in_use: how many are in use; inline, where all use the same one, how many use it.
         idle: how many wait for the next use.
         waiting: how many wait in line for one.
         created: how many were opened.
@@ -208,10 +208,10 @@ class ContextStatistics:
 
     kind: ContextKind
     size: int | None
-    open: int
-    in_use: int
-    idle: int
-    waiting: int
-    created: int
-    replaced: int
-    failed: int
+    open: int = 0
+    in_use: int = 0
+    idle: int = 0
+    waiting: int = 0
+    created: int = 0
+    replaced: int = 0
+    failed: int = 0

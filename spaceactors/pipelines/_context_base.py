@@ -86,7 +86,8 @@ class BaseContext(ABC):
     def _kill(self) -> None:  # noqa: B027 - most have nothing to do
         """End a worker in which nothing runs, where that can be done at once."""
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Refuse what is new if the context is closed."""
         if self._refusal is not None:
             raise self._closed()
 
@@ -96,7 +97,7 @@ class BaseContext(ABC):
     @contextmanager
     def _accepted(self) -> Generator[None]:
         """Count a call while the block runs; terminating the context ends the block."""
-        self._check_open()
+        self.check_open()
         scope = trio.CancelScope()
         self._scopes.add(scope)
         try:

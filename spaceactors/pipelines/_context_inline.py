@@ -31,7 +31,7 @@ class InlineContext(BaseContext):
             await trio.lowlevel.checkpoint_if_cancelled()
         else:
             await trio.lowlevel.checkpoint()
-        self._check_open()
+        self.check_open()
         result = fn(*args)
         if not isawaitable(result):
             return result

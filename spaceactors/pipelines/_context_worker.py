@@ -42,11 +42,19 @@ def work_prepared(call: bytes, prepared: dict[str, Any]) -> bytes:
     """Make a call where the caller's program was not loaded: functions of its main module are found, too."""
     main = sys.modules["__main__"]
     try:
-        prepare(prepared)
+        _load_main(prepared)
         return work(call)
     finally:
         # The interpreter itself keeps its own names there.
         sys.modules["__main__"] = main
+
+
+def _load_main(prepared: dict[str, Any]) -> None:
+    loaded = sys.modules.get("__mp_main__")
+    if loaded is None:
+        prepare(prepared)
+    else:
+        sys.modules["__main__"] = loaded
 
 
 def _answer(call: bytes) -> Answer:

@@ -14,6 +14,7 @@ from spaceactors._errors import BadCall, OutsideTurn
 from spaceactors._history import History
 from spaceactors._options import limit_names
 from spaceactors._pace import TURNS, lent
+from spaceactors._retrying import tried
 from spaceactors._store import Recorded
 from spaceactors._timers import Call, Timer
 from spaceactors._turn import here, outside_turn
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from spaceactors._space import Space
     from spaceactors._turn import TurnRecord
     from spaceactors._worker import Worker
+    from supervisors import Limits
 
 Missing = Enum("Missing", ["MISSING"])
 MISSING = Missing.MISSING
@@ -144,18 +146,32 @@ def cancel_schedule(space: Space, key: str) -> bool:
     return there
 
 
-@asynccontextmanager
-async def hold(space: Space, names: Sequence[str], priority: Priority | None) -> AsyncGenerator[None]:
-    """Hold limits of the runtime, in the name of the space."""
+def _open_turn() -> Worker | None:
+    """Return the worker in whose open turn the calling code runs, if it runs in one."""
     place = here.get()
-    turn = space.worker_of(place) if place is not None and place.in_turn() else None
-    if turn is not None and turn.pace is not None and TURNS in names:
+    return place.space.worker_of(place) if place is not None and place.in_turn() else None
+
+
+@asynccontextmanager
+async def lending() -> AsyncGenerator[None]:
+    """Lend the token of the turn in which the calling code runs, if it runs in one, while it waits for something."""
+    async with lent(_open_turn()):
+        yield
+
+
+@asynccontextmanager
+async def hold(
+    space: Space, names: Sequence[str], priority: Priority | None, limits: Limits | None = None
+) -> AsyncGenerator[None]:
+    """Hold limits of the runtime, or those given, in the name of the space."""
+    turn = _open_turn()
+    if limits is None and turn is not None and turn.pace is not None and TURNS in names:
         # It would wait for the token that it needs to go on.
         raise CapacityRefused(f"the limit {TURNS!r} is held by each turn as it runs: a turn cannot hold it once more")
     if priority is None:
         current = None if turn is None else turn.message
         priority = Priority.NORMAL if current is None else current.priority
-    limits = space.runtime.limits
+    limits = space.runtime.limits if limits is None else limits
     async with AsyncExitStack() as held:
         hold = limits.hold(*names, priority=priority, fair_key=space.name)
         async with lent(None if turn is None or limits.free(*names) else turn):
@@ -234,23 +250,7 @@ async def _tried(
         with trio.fail_after(timeout):
             return await fn(*args)
 
-    if retry is None:
-        return await once()
-    from tenacity import (
-        AsyncRetrying,
-        retry_if_exception_type,
-        stop_after_attempt,
-        wait_none,
-    )  # slow to import, and rarely used
-
-    attempts = AsyncRetrying(
-        stop=stop_after_attempt(retry.attempts),
-        wait=wait_none() if retry.wait is None else retry.wait,
-        retry=retry_if_exception_type(retry.on),
-        sleep=trio.sleep,
-        reraise=True,
-    )
-    return await attempts(once)
+    return await tried(once, retry)
 
 
 async def suspend(

@@ -1,0 +1,194 @@
+"""What a pipeline counts of its runs, in bounded memory.
+
+Pure: no Trio; time is an argument.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from attrs import define, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@final
+@frozen
+class StageStatistics:
+    """What became of all calls of one stage.
+
+    `calls` counts what it was asked for, `cached` what was remembered or shared, `retries` the tries after a first one
+    that failed, `fallbacks` those that its fallback answered, `skipped` and `failed` those without a value; `seconds`
+    is how long all of them took together, `slowest` the longest.
+    """
+
+    calls: int = 0
+    failed: int = 0
+    skipped: int = 0
+    fallbacks: int = 0
+    retries: int = 0
+    cached: int = 0
+    seconds: float = 0.0
+    slowest: float = 0.0
+
+    @property
+    def average(self) -> float:
+        """Seconds of a call, on average."""
+        return self.seconds / self.calls if self.calls else 0.0
+
+
+@final
+@frozen
+class PipelineStatistics:
+    """What became of all runs of a pipeline, since the program began.
+
+    `cancelled` are those that were cut off from outside. `average` is in seconds, of those that completed;
+    `throughput` is how many of them a second there were while any ran. `at_once` is how many stages ran at the same
+    time at most, `parallel_share` which share of all that ran did so at the same time as another of the same request.
+    """
+
+    total: int
+    completed: int
+    failed: int
+    cancelled: int
+    running: int
+    average: float
+    slowest: float
+    throughput: float
+    at_once: int
+    parallel_share: float
+    sequential: int
+    stages: Mapping[str, StageStatistics]
+
+    def __str__(self) -> str:
+        """Return it in a few lines, for people."""
+        lines = [
+            (
+                f"{self.total} runs: {self.completed} completed, {self.failed} failed, {self.cancelled} cancelled, "
+                f"{self.running} running"
+            ),
+            (
+                f"{self.average:.3f} s on average, {self.slowest:.3f} s at most, {self.throughput:.1f} a second; "
+                f"{self.at_once} stages at once, {self.parallel_share:.0%} beside another"
+            ),
+        ]
+        lines.extend(f"  {name}: {_told(one)}" for name, one in self.stages.items())
+        return "\n".join(lines)
+
+
+def _told(one: StageStatistics) -> str:
+    parts = {"failed": one.failed, "skipped": one.skipped, "by fallback": one.fallbacks, "cached": one.cached}
+    ends = [f"{count} {what}" for what, count in ({"calls": one.calls} | parts).items() if count or what == "calls"]
+    return f"{', '.join(ends)}; {one.average:.3f} s on average"
+
+
+@final
+@define
+class StageTally:
+    """The counters of one stage."""
+
+    calls: int = 0
+    failed: int = 0
+    skipped: int = 0
+    fallbacks: int = 0
+    retries: int = 0
+    cached: int = 0
+    seconds: float = 0.0
+    slowest: float = 0.0
+
+    def took(self, seconds: float) -> None:
+        """Count a call that has ended, however it did."""
+        self.calls += 1
+        self.seconds += seconds
+        self.slowest = max(self.slowest, seconds)
+
+    def statistics(self) -> StageStatistics:
+        """Return the figures of now."""
+        return StageStatistics(
+            self.calls,
+            self.failed,
+            self.skipped,
+            self.fallbacks,
+            self.retries,
+            self.cached,
+            self.seconds,
+            self.slowest,
+        )
+
+
+@final
+@define
+class Tally:
+    """The counters of one pipeline."""
+
+    stages: Mapping[str, StageTally]
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    sequential: int = 0
+    seconds: float = 0.0
+    slowest: float = 0.0
+    # Runs that go on, since when there are any, and for how long there were some before.
+    running: int = 0
+    busy_since: float = 0.0
+    busy: float = 0.0
+    # Stages that run now, and did at most.
+    now: int = 0
+    at_once: int = 0
+    # Of those that ran in runs that completed: how many, and how many beside another.
+    ran: int = 0
+    beside: float = 0.0
+
+    def began(self, now: float) -> None:
+        """Count a run that begins."""
+        if not self.running:
+            self.busy_since = now
+        self.total += 1
+        self.running += 1
+
+    def ended(self, now: float) -> None:
+        """Count a run that is over."""
+        self.running -= 1
+        if not self.running:
+            # Of another run of Trio, with a clock of its own, nothing is known.
+            self.busy += max(0.0, now - self.busy_since)
+
+    def completed_in(self, seconds: float, ran: int, share: float, *, sequential: bool) -> None:
+        """Count a run that has its value."""
+        self.completed += 1
+        self.sequential += sequential
+        self.seconds += seconds
+        self.slowest = max(self.slowest, seconds)
+        self.ran += ran
+        self.beside += share * ran
+
+    def stage_began(self) -> None:
+        """Count a stage that runs."""
+        self.now += 1
+        self.at_once = max(self.at_once, self.now)
+
+    def stage_ended(self) -> None:
+        """Count one that runs no more."""
+        self.now -= 1
+
+    def statistics(self, now: float | None) -> PipelineStatistics:
+        """Return the figures of now; without a time the span that goes on does not count."""
+        busy = self.busy
+        if self.running and now is not None:
+            busy += max(0.0, now - self.busy_since)
+        return PipelineStatistics(
+            total=self.total,
+            completed=self.completed,
+            failed=self.failed,
+            cancelled=self.cancelled,
+            running=self.running,
+            average=self.seconds / self.completed if self.completed else 0.0,
+            slowest=self.slowest,
+            throughput=self.completed / busy if busy else 0.0,
+            at_once=self.at_once,
+            parallel_share=self.beside / self.ran if self.ran else 0.0,
+            sequential=self.sequential,
+            stages={name: self.stages[name].statistics() for name in self.stages},
+        )

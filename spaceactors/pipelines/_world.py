@@ -1,0 +1,60 @@
+"""Where the stages of a run get what is scarce: tokens of limits, and places to run in."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, nullcontext
+from typing import TYPE_CHECKING, Any, TypeAlias, final
+
+from attrs import evolve, frozen
+
+from spaceactors import _acting as acting
+from spaceactors._turn import here
+from spaceactors.pipelines._options import PipelineError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from spaceactors.pipelines._context_pool import ContextPool
+    from supervisors import Limits
+
+
+# Runs a piece of work under a name, or gives back what an earlier try of the same message recorded of it.
+Step: TypeAlias = "Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]"
+
+
+@final
+@frozen(eq=False)
+class World:
+    """What the stages of one run, or of one stream, are given by those around them."""
+
+    # None: those of the runtime in whose turn it runs, if it runs in one.
+    limits: Limits | None = None
+    # Open; None where all stages run inline.
+    contexts: ContextPool | None = None
+    # How a durable turn records what its stages gave, and how the names of its records begin.
+    step: Step | None = None
+    prefix: str = ""
+    # Whether requests run their stages one after the other.
+    sequential: bool = False
+
+    def inside(self, name: str) -> World:
+        """Return it for the stages of a nested pipeline."""
+        return evolve(self, prefix=f"{self.prefix}{name}/")
+
+    def hold(self, names: tuple[str, ...]) -> AbstractAsyncContextManager[None]:
+        """Hold limits; in a turn in the name of its space, lending the turn's own token meanwhile."""
+        place = here.get()
+        if place is not None and (place.background or place.in_turn()):
+            return acting.hold(place.space, names, None, self.limits)
+        return nullcontext() if self.limits is None else self.limits.hold(*names)
+
+    async def run_in(self, context: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Run a function in a context; a turn that waits for one lends its token meanwhile."""
+        if self.contexts is None:  # looked up before anything runs
+            msg = f"there is no context {context!r}"
+            raise PipelineError(msg)
+        async with AsyncExitStack() as held:
+            async with acting.lending():
+                place = await held.enter_async_context(self.contexts.use(context))
+            return await place.run(fn, *args)

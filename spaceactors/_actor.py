@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVarTuple, cast, final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVarTuple, cast, final, overload
 
 import trio
 from attrs import frozen
@@ -30,7 +30,20 @@ S = TypeVar("S", default=None)
 B = TypeVar("B", bound="Actor[Any]")
 R = TypeVar("R")
 T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741  (what a pipeline is given)
+I_contra = TypeVar("I_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
 Ts = TypeVarTuple("Ts")
+
+
+class Runnable(Protocol[I_contra, R_co]):
+    """What `run_pipeline` runs: a `Pipeline`, or a `Router`."""
+
+    async def run_in_turn(
+        self, value: I_contra, step: Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]], /, *, contexts: Any
+    ) -> R_co:
+        """Run it, each stage as a step."""
+        ...
 
 
 @final
@@ -269,6 +282,27 @@ class Actor(Generic[S]):
         """
         result: R = await acting.step(self._space, name, fn, args, retry=retry, limit=limit, timeout=timeout)
         return result
+
+    async def run_pipeline(self, pipeline: Runnable[I, R], value: I, /, *, contexts: Any = None) -> R:
+        """Run a pipeline, or what a router chooses, for one request; each stage is a step of this turn.
+
+        So a second try of this message, also in another process, runs no stage again that had a result; what stages
+        give is recorded, and must be what the store can keep. Stages hold the limits of the runtime.
+
+        Args:
+            pipeline: a `Pipeline` or a `Router` of `spaceactors.pipelines`.
+            value: what it is run for.
+            contexts: an open `ContextPool`, where stages run in contexts.
+
+        Raises:
+            Exception: what a stage raised that is not to be skipped; see `Pipeline.run`.
+
+        """
+
+        async def step(name: str, work: Callable[[], Awaitable[Any]]) -> Any:
+            return await acting.step(self._space, name, work, (), retry=None, limit=(), timeout=None)
+
+        return await pipeline.run_in_turn(value, step, contexts=contexts)
 
     @overload
     async def suspend(self, name: str, question: object, /, *, answer: type[T], timeout: float | None = None) -> T: ...

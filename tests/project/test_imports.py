@@ -18,7 +18,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("supervisors", "spaceactors")
 FOLDERS = ("admin", "stores", "durable", "pipelines", "tasks", "observe", "web", "cluster", "cli", "testing")
 OUTSIDERS = ("web", "cluster", "bridge", "cli")  # they know the runtime through its public names only
-EXTRA_OF = {"stores": "postgres", "_probe": "load", "pipelines": "process"}  # a part whose extra has another name
+EXTRA_OF = {
+    "stores": ("postgres",),
+    "_probe": ("load",),
+    "pipelines": ("process", "cli"),
+}  # parts whose extras have other names
 DISTRIBUTION_OF = {"attr": "attrs", "typing_extensions": "typing-extensions"}
 
 
@@ -108,12 +112,16 @@ def test_every_library_that_is_imported_is_declared() -> None:
 
     core = names(project["dependencies"])
     extras = {extra: names(wanted) for extra, wanted in project["optional-dependencies"].items() if extra != "dev"}
+
+    def own(part: str) -> set[str]:
+        return set[str]().union(*(extras.get(extra, set()) for extra in EXTRA_OF.get(part, (part,))))
+
     missing = [
         f"{path.relative_to(ROOT)} imports {top}"
         for package in PACKAGES
         for path in sources(package)
         for top in third_party(path)
-        if DISTRIBUTION_OF.get(top, top) not in core | extras.get(EXTRA_OF.get(part(path), part(path)), set())
+        if DISTRIBUTION_OF.get(top, top).replace("_", "-") not in core | own(part(path))
     ]
     assert missing == []
 

@@ -54,14 +54,22 @@ class Request:
     async def run(self) -> PipelineResult[Any]:
         """Run it to its end. Raises the error of the first stage that failed and is not to be skipped."""
         self._sequential = self._world.sequential
-        if not self._sequential:
-            await self._run_at_once()
-        if self._sequential and self._failure is None:
-            await self._run_in_order()
+        if self._world.step is None:
+            await self._run_stages()
+        else:
+            # Steps in a turn's own task have an order, and which stages would run there is chance.
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._run_stages)
         if self._failure is not None:
             raise self._failure
         seconds = trio.current_time() - self._began
         return PipelineResult(self._graph, self._results, seconds, self._sequential, self._infrastructure)
+
+    async def _run_stages(self) -> None:
+        if not self._sequential:
+            await self._run_at_once()
+        if self._sequential and self._failure is None:
+            await self._run_in_order()
 
     async def _run_at_once(self) -> None:
         ready = self._ready_after(0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 
 import trio
 
+from spaceactors.pipelines import _context_worker
 from spaceactors.pipelines._context import ContextKind, ContextUnavailable
 from spaceactors.pipelines._context_base import WorkerContext
 from spaceactors.pipelines._context_send import pack, unpack
@@ -19,13 +20,21 @@ from spaceactors.pipelines._context_thread import ThreadContext
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What an interpreter needs to find the modules of the caller: the search path, and where the program itself is.
-_PREPARED = ("sys_path", "sys_argv", "init_main_from_name", "init_main_from_path")
-# A new interpreter finds little but the standard library, so that the way to our own module comes as text.
-_BEGIN = """(
-    __import__("sys").path.__setitem__(slice(None), prepared["sys_path"]),
-    __import__("spaceactors.pipelines._context_worker", fromlist=["work"]).work_prepared(call, prepared),
-)[1]"""
+# How an interpreter finds the caller's program.
+_PROGRAM = ("sys_path", "sys_argv", "init_main_from_name", "init_main_from_path")
+# A new interpreter finds little but the standard library, so that the way to our own code comes as text.
+_BEGIN = """
+import sys
+sys.path[:] = prepared["sys_path"]
+worker = sys.modules.get(name)
+if worker is None:
+    from importlib.util import module_from_spec, spec_from_file_location
+    found = spec_from_file_location(name, file)
+    sys.modules[name] = worker = module_from_spec(found)
+    found.loader.exec_module(worker)
+answer = worker.work_with_main(call, prepared) if main else worker.work(call)
+"""
+_CALL = "(exec(begin, here), here['answer'])[1]"
 
 
 class Interpreter(Protocol):
@@ -116,10 +125,10 @@ class InterpreterContext(WorkerContext):
         self._stopped = False
 
     async def _call(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        given = {"call": pack(self._kind, fn, args), "prepared": _prepared()}
+        given = _given(pack(self._kind, fn, args))
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            answer = await self._interpreter.call(eval, _BEGIN, given)
+            answer = await self._interpreter.call(eval, _CALL, given)
         except Exception as error:  # what the function raised is inside of the answer
             msg = f"the interpreter of the context {self._name!r} cannot be used ({error}): use a process context"
             raise ContextUnavailable(msg) from error
@@ -131,6 +140,15 @@ class InterpreterContext(WorkerContext):
             await self._interpreter.close()
 
 
-def _prepared() -> dict[str, Any]:
+def _given(call: bytes) -> dict[str, Any]:
+    """Return what the text needs to make a call."""
     found = get_preparation_data("an interpreter")
-    return {key: found[key] for key in _PREPARED if key in found}
+    here: dict[str, Any] = {
+        "name": "_spaceactors_worker",
+        "file": _context_worker.__file__,
+        "call": call,
+        # Loading the program takes time, so it is done only for a call that needs it.
+        "main": b"__main__" in call,
+        "prepared": {key: found[key] for key in _PROGRAM if key in found},
+    }
+    return {"begin": _BEGIN, "here": here}

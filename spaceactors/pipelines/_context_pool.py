@@ -104,7 +104,7 @@ class _Inline:
         self._context.terminate()
 
     def statistics(self) -> ContextStatistics:
-        return ContextStatistics(ContextKind.INLINE, None, open=1, in_use=self._uses)
+        return ContextStatistics(ContextKind.INLINE, None, open=1, in_use=self._uses, created=1)
 
 
 @final

@@ -11,6 +11,7 @@ from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, final
 
 import trio
+from attrs import frozen
 
 from spaceactors._log import logger
 from spaceactors.pipelines._context import ContextKind, ContextUnavailable, WorkerLost
@@ -65,10 +66,9 @@ class ProcessContext(WorkerContext):
     async def _call(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         call = pack(self._kind, fn, args)
         workers = await self._ready()
-        try:
-            answer = await workers.run_sync(work, call, kill_on_cancel=True, limiter=self._limiter)
-        except Exception as error:  # what the function raised is inside of the answer
-            raise WorkerLost(_lost(self._name, fn, error)) from error
+        answer = await self._attempt(workers, work, call)
+        if isinstance(answer, _Failure):  # what the function raised is inside of the answer
+            raise WorkerLost(_lost(self._name, fn, answer)) from answer.cause
         return unpack(self._kind, fn, answer)
 
     async def _ready(self) -> _Workers:
@@ -80,16 +80,23 @@ class ProcessContext(WorkerContext):
             self._workers = await block.__aenter__()
         if not self._workers.statistics().idle_workers:
             self._pid = None
-            try:
-                self._pid = await self._workers.run_sync(os.getpid, kill_on_cancel=True, limiter=self._limiter)
-            except Exception as error:  # of many types: no more processes, no memory, no files
-                raise ContextUnavailable(_not_started(self._name, error)) from error
+            pid = await self._attempt(self._workers, os.getpid)
+            if isinstance(pid, _Failure):
+                raise ContextUnavailable(_not_started(self._name, pid)) from pid.cause
+            self._pid = pid
         return self._workers
+
+    async def _attempt(self, workers: _Workers, fn: Callable[..., R], *args: object) -> R | _Failure:
+        try:
+            return await workers.run_sync(fn, *args, kill_on_cancel=True, limiter=self._limiter)
+        except Exception as error:  # of many types: a dead worker, no more processes, no memory, no files
+            return _failure(error)
 
     async def _stop(self) -> None:
         block, self._block = self._block, None
         if block is None:
             return
+        self._workers = None  # its files are closed when nobody holds it
         try:
             await block.__aexit__(None, None, None)
         except self._library.BrokenWorkerError as error:
@@ -107,23 +114,24 @@ class ProcessContext(WorkerContext):
                 process.kill()
 
 
-def _lost(name: str, fn: object, error: Exception) -> str:
-    text = f"the process of the context {name!r} died under {name_of(fn)}: {_how_it_ended(error)}"
-    return f"{text}; how far it came is not known, and the next call gets a new process"
+@frozen
+class _Failure:
+    """How a worker failed."""
+
+    how: str
+    cause: Exception | None
 
 
-def _not_started(name: str, error: Exception) -> str:
-    text = f"no process could be started for the context {name!r}: {_how_it_ended(error)}"
-    return (
-        f"{text}; if it ended by itself its standard error says why: a program that starts itself again there"
-        " has to begin under `if __name__ == '__main__':`"
-    )
-
-
-def _how_it_ended(error: Exception) -> str:
+def _failure(error: Exception) -> _Failure:
+    """Return how a worker failed, without what keeps the files of a process open: its frames, and the process."""
     process = error.args[-1] if error.args else None
-    if not isinstance(process, BaseProcess):
-        return f"{type(error).__name__}: {error}"
+    if isinstance(process, BaseProcess):
+        return _Failure(_end_of(process), None)
+    error.__context__ = None
+    return _Failure(f"{type(error).__name__}: {error}", error.with_traceback(None))
+
+
+def _end_of(process: BaseProcess) -> str:
     code = process.exitcode
     if code is None or code >= 0:
         return f"its exit code was {code}"
@@ -135,3 +143,16 @@ def _signal_named(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def _lost(name: str, fn: object, failure: _Failure) -> str:
+    text = f"the process of the context {name!r} died under {name_of(fn)}: {failure.how}"
+    return f"{text}; how far it came is not known, and the next call gets a new process"
+
+
+def _not_started(name: str, failure: _Failure) -> str:
+    text = f"no process could be started for the context {name!r}: {failure.how}"
+    return (
+        f"{text}; if it ended by itself its standard error says why: a program that starts itself again there"
+        " has to begin under `if __name__ == '__main__':`"
+    )

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from spaceactors.pipelines._context import ContextKind, NotSendable
-from spaceactors.pipelines._context_worker import Answer, Outcome
+from spaceactors.pipelines._context_worker import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 # The kinds that share no memory with the caller.
 _APART = frozenset({ContextKind.PROCESS, ContextKind.INTERPRETER})
 _ADVICE = "write a function at the top level of a module, and give it what it needs as arguments"
+_IMPORTED = {
+    ContextKind.PROCESS: "the modules that they come from have to be importable there, as from a file or a package",
+    ContextKind.INTERPRETER: "the modules that they come from have to be importable there; if not, use a process",
+}
 
 
 def name_of(fn: object) -> str:
@@ -96,9 +100,9 @@ def unpack(kind: ContextKind, fn: Callable[..., Any], answer: bytes) -> Any:
         BaseException: what the function raised.
 
     """
-    outcome, payload = cast("Answer", pickle.loads(answer))  # noqa: S301 - written by our own worker
+    outcome, payload = cast("tuple[str, bytes]", pickle.loads(answer))  # noqa: S301 - written by our own worker
     name, place = name_of(fn), _place(kind)
-    match outcome:
+    match Outcome(outcome):
         case Outcome.RETURNED:
             return _loaded(payload, f"the result of {name}")
         case Outcome.RAISED:
@@ -108,7 +112,7 @@ def unpack(kind: ContextKind, fn: Callable[..., Any], answer: bytes) -> Any:
             finally:
                 del error
         case Outcome.NOT_UNDERSTOOD:
-            msg = f"{name} or an argument cannot be made again in {place} ({payload.decode()}): {_ADVICE}"
+            msg = f"{name} or an argument cannot be made again in {place} ({payload.decode()}): {_IMPORTED[kind]}"
             raise NotSendable(msg)
         case Outcome.NO_RESULT:
             msg = f"the result of {name} cannot be sent back from {place} ({payload.decode()}): return plain data"

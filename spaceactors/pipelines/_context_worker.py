@@ -1,6 +1,7 @@
 """What runs in a worker that shares no memory with the caller: bytes in, bytes out, and no error of its own.
 
-It imports as little as it can: a new worker pays for it.
+Interpreters load it as a module of its own, without the packages around it, which would take them most of their start:
+so it imports nothing of ours, and answers in plain values.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from contextlib import suppress
 from enum import Enum
 from importlib import import_module
 from inspect import isawaitable
-from multiprocessing.spawn import prepare
 from typing import TYPE_CHECKING, Any, final
 
 if TYPE_CHECKING:
@@ -30,34 +30,35 @@ class Outcome(Enum):
     NO_ERROR = "no error"
 
 
-Answer = tuple[Outcome, bytes]
-
-
 def work(call: bytes) -> bytes:
     """Make a call and return how it went; whatever it raises is part of the answer."""
-    return pickle.dumps(_answer(call), pickle.HIGHEST_PROTOCOL)
+    outcome, payload = _answer(call)
+    return pickle.dumps((outcome.value, payload), pickle.HIGHEST_PROTOCOL)
 
 
-def work_prepared(call: bytes, prepared: dict[str, Any]) -> bytes:
-    """Make a call where the caller's program was not loaded: functions of its main module are found, too."""
+def work_with_main(call: bytes, prepared: dict[str, Any]) -> bytes:
+    """Make a call that needs the caller's main module, where that was not loaded."""
     main = sys.modules["__main__"]
     try:
         _load_main(prepared)
         return work(call)
     finally:
-        # The interpreter itself keeps its own names there.
+        # The interpreter keeps names of its own there.
         sys.modules["__main__"] = main
 
 
 def _load_main(prepared: dict[str, Any]) -> None:
-    loaded = sys.modules.get("__mp_main__")
-    if loaded is None:
+    from multiprocessing.spawn import prepare
+
+    # Until a program was loaded, multiprocessing has the interpreter's own main module under this name.
+    loaded = sys.modules["__mp_main__"]
+    if loaded is sys.modules["__main__"]:
         prepare(prepared)
     else:
         sys.modules["__main__"] = loaded
 
 
-def _answer(call: bytes) -> Answer:
+def _answer(call: bytes) -> tuple[Outcome, bytes]:
     try:
         fn, args = pickle.loads(call)  # noqa: S301 - written by our own caller
     except BaseException as error:  # importing the function's module runs any code
@@ -84,7 +85,7 @@ async def _await(result: Awaitable[Any]) -> Any:
     return await result
 
 
-def _raised(error: BaseException) -> Answer:
+def _raised(error: BaseException) -> tuple[Outcome, bytes]:
     error.__traceback__ = _below_us(error)
     try:
         payload = _dumped(error)

@@ -218,12 +218,11 @@ class Floor:
     async def _live(self, job: Job) -> None:
         """Be the child that runs a task, or brings it back to where it waits for a slot."""
         job.scope = trio.CancelScope()
-        if job.why_cancelled is not None:
-            job.scope.cancel()
         outcome: Outcome | None = None
         try:
             with job.scope:
-                outcome = await self._attend(job)
+                if job.why_cancelled is None:
+                    outcome = await self._attend(job)
         except Exception as error:  # a limit refused, or took its token away
             outcome = failed(error)
         except BaseException as error:

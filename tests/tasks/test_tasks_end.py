@@ -92,18 +92,22 @@ async def test_E7_a_cancelled_task_makes_room_for_those_behind_it(autojump_clock
 
 async def test_E7_cancel_ends_tasks_that_stand_in_line_for_others(autojump_clock):
     locks, limits = Locks(), Limits([Limit("llm", 1)])
-    async with open_task_manager(locks=locks, limits=limits) as manager, trio.open_nursery() as nursery:
-        async with locks.hold("x"), limits.hold("llm"):
-            results = await start(
-                nursery,
-                manager,
-                Task(trio.sleep, 1, resources="x"),
-                Task(trio.sleep, 1, limits="llm"),
-                Task(trio.sleep, 1, limits="llm"),
-            )
-            assert await manager.cancel(agent_ids="sleep") == 3
-            assert locks.waiting() == ()
-            assert limits.waiting("llm") == ()
+    async with (
+        open_task_manager(locks=locks, limits=limits) as manager,
+        trio.open_nursery() as nursery,
+        locks.hold("x"),
+        limits.hold("llm"),
+    ):
+        results = await start(
+            nursery,
+            manager,
+            Task(trio.sleep, 1, resources="x"),
+            Task(trio.sleep, 1, limits="llm"),
+            Task(trio.sleep, 1, limits="llm"),
+        )
+        assert await manager.cancel(agent_ids="sleep") == 3
+        assert locks.waiting() == ()
+        assert limits.waiting("llm") == ()
     assert statuses(results) == ["cancelled"] * 3
 
 

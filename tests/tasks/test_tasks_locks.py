@@ -116,12 +116,15 @@ async def test_who_runs_holds_its_locks_for_all_to_see(autojump_clock):
 
 async def test_who_waits_for_others_waits_outside_of_a_slot(autojump_clock):
     locks, log = Locks(), Log()
-    async with open_task_manager(1, locks=locks) as manager, trio.open_nursery() as nursery:
-        async with locks.hold("dir:src", holder="editor"):
-            await run_in(nursery, manager, Task(log.work, "in src", id="s", resources="file:src/a"))
-            assert waiting(manager) == {"s": (WaitsFor.LOCKS, ("editor",))}
-            await run_in(nursery, manager, Task(log.work, "else", resources="file:lib/b"))
-            await trio.sleep(3)
+    async with (
+        open_task_manager(1, locks=locks) as manager,
+        trio.open_nursery() as nursery,
+        locks.hold("dir:src", holder="editor"),
+    ):
+        await run_in(nursery, manager, Task(log.work, "in src", id="s", resources="file:src/a"))
+        assert waiting(manager) == {"s": (WaitsFor.LOCKS, ("editor",))}
+        await run_in(nursery, manager, Task(log.work, "else", resources="file:lib/b"))
+        await trio.sleep(3)
     assert log.spans == {"else": (0, 1), "in src": (3, 4)}
 
 
@@ -256,12 +259,15 @@ async def test_a_task_holds_a_token_of_its_limit_while_it_runs(autojump_clock):
 
 async def test_who_waits_for_a_token_waits_outside_of_a_slot_and_keeps_no_lock(autojump_clock):
     limits, locks, log = Limits([Limit("llm", 1)]), Locks(), Log()
-    async with open_task_manager(1, limits=limits, locks=locks) as manager, trio.open_nursery() as nursery:
-        async with limits.hold("llm"):
-            await run_in(nursery, manager, Task(log.work, "llm", resources="file:a", limits="llm"))
-            assert locks.held() == ()
-            await run_in(nursery, manager, *(Task(log.work, n) for n in range(3)))
-            await trio.sleep(2.5)
+    async with (
+        open_task_manager(1, limits=limits, locks=locks) as manager,
+        trio.open_nursery() as nursery,
+        limits.hold("llm"),
+    ):
+        await run_in(nursery, manager, Task(log.work, "llm", resources="file:a", limits="llm"))
+        assert locks.held() == ()
+        await run_in(nursery, manager, *(Task(log.work, n) for n in range(3)))
+        await trio.sleep(2.5)
     assert log.spans == {0: (0, 1), 1: (1, 2), 2: (2, 3), "llm": (3, 4)}
 
 
@@ -303,13 +309,16 @@ async def test_a_lock_is_given_back_when_the_token_does_not_come_soon(autojump_c
         async with locks.hold("x"):
             await log.work("outsider")
 
-    async with open_task_manager(limits=limits, locks=locks) as manager, trio.open_nursery() as nursery:
-        async with limits.hold("llm"):
-            async with locks.hold("x"):
-                await run_in(nursery, manager, Task(log.work, "task", id="t", resources="x", limits="llm"))
-                assert waiting(manager) == {"t": (WaitsFor.LIMITS, ("llm",))}
-            nursery.start_soon(outsider)
-            await trio.sleep(5)
+    async with (
+        open_task_manager(limits=limits, locks=locks) as manager,
+        trio.open_nursery() as nursery,
+        limits.hold("llm"),
+    ):
+        async with locks.hold("x"):
+            await run_in(nursery, manager, Task(log.work, "task", id="t", resources="x", limits="llm"))
+            assert waiting(manager) == {"t": (WaitsFor.LIMITS, ("llm",))}
+        nursery.start_soon(outsider)
+        await trio.sleep(5)
     assert log.spans == {"outsider": (0, 1), "task": (5, 6)}
 
 
@@ -334,12 +343,15 @@ async def test_a_limit_that_refuses_fails_the_task_by_its_rule(autojump_clock):
 
 async def test_a_task_whose_token_is_taken_away_has_failed(autojump_clock):
     limits = Limits([Limit("gpu", 1, preemptible=True)])
-    async with open_task_manager(limits=limits) as manager, trio.open_nursery() as nursery:
-        async with manager.as_completed([Task(trio.sleep, 9, limits="gpu")]) as results:
-            await wait_all_tasks_blocked()
-            async with limits.hold("gpu", priority=Priority.URGENT):
-                nursery.cancel_scope.deadline = trio.current_time() + 1
-            result = await anext(results)
+    async with (
+        open_task_manager(limits=limits) as manager,
+        trio.open_nursery() as nursery,
+        manager.as_completed([Task(trio.sleep, 9, limits="gpu")]) as results,
+    ):
+        await wait_all_tasks_blocked()
+        async with limits.hold("gpu", priority=Priority.URGENT):
+            nursery.cancel_scope.deadline = trio.current_time() + 1
+        result = await anext(results)
     assert isinstance(result.error, Preempted)
 
 

@@ -337,9 +337,8 @@ async def test_E8_tasks_are_taken_batch_by_batch(autojump_clock):
 
 
 async def test_results_come_as_tasks_end(autojump_clock):
-    async with open_task_manager() as manager:
-        async with manager.as_completed([Task(after, n, n) for n in (3, 1, 2)]) as results:
-            came = [(result.value, trio.current_time()) async for result in results]
+    async with open_task_manager() as manager, manager.as_completed([Task(after, n, n) for n in (3, 1, 2)]) as results:
+        came = [(result.value, trio.current_time()) async for result in results]
     assert came == [(1, pytest.approx(1)), (2, pytest.approx(2)), (3, pytest.approx(3))]
 
 

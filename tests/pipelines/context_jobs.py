@@ -190,6 +190,14 @@ class Gate:
         finally:
             self._end()
 
+    async def async_wait(self):
+        self._begin()
+        try:
+            while not self._open.is_set():  # noqa: ASYNC110 - another thread sets it
+                await trio.sleep(0.001)
+        finally:
+            self._end()
+
     async def sleep(self):
         self._begin()
         try:

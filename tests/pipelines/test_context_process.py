@@ -65,6 +65,18 @@ async def test_a_process_serves_one_call_after_the_other():
     assert os.getpid() not in pids
 
 
+async def test_calls_at_the_same_time_share_the_one_process():
+    pids = set()
+
+    async def call():
+        pids.add(await context.run(my_pid))
+
+    async with open_context("process") as context, trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(call)
+    assert len(pids) == 1
+
+
 async def test_no_process_starts_before_the_first_call():
     async with open_context("process"):
         assert workers() == []

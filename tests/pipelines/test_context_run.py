@@ -89,11 +89,12 @@ async def test_a_thread_context_runs_elsewhere(job):
         assert await context.run(threading.get_ident) != threading.get_ident()
 
 
-async def test_a_context_runs_one_function_at_a_time_and_in_order():
+@pytest.mark.parametrize("job", ["wait", "async_wait"])
+async def test_a_context_runs_one_function_at_a_time_and_in_order(job):
     gate, order = Gate(), []
 
     async def one(number):
-        await context.run(gate.wait)
+        await context.run(getattr(gate, job))
         order.append(number)
 
     async with open_context("thread") as context, trio.open_nursery() as nursery:

@@ -388,6 +388,15 @@ async def test_D7_a_block_that_fails_kills_what_runs(tmp_path):
         assert not exists(pid)
 
 
+async def test_a_closed_context_that_somebody_keeps_keeps_no_file_open():
+    async with open_context("process") as first:  # starts what stays for the whole program
+        await first.run(square, 3)
+    before = files()
+    async with open_context("process") as kept:
+        await kept.run(square, 3)
+    assert files() == before
+
+
 @pytest.mark.slow
 async def test_D7_a_process_may_be_cut_off_at_any_moment():
     """Also while it starts, is greeted, gets its call, answers, or ends."""

@@ -7,12 +7,14 @@ import threading
 import traceback
 from contextlib import suppress
 
+import outcome
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from spaceactors.pipelines._context import ContextClosed, ContextKind, ContextUnavailable
 from spaceactors.pipelines._context_open import open_context
+from spaceactors.pipelines._context_thread import _Loop
 from supervisors import ChildSpec, open_supervisor
 from tests.pipelines.context_jobs import (
     Gate,
@@ -265,6 +267,18 @@ async def test_a_cancelled_async_function_ends_before_its_caller_goes_on(kind):
         assert scope.cancelled_caught
         assert (gate.running, gate.ended) == (0, 1)
         assert await context.run(square, 3) == 9
+
+
+def test_a_loop_that_is_cancelled_before_it_begins_ends_at_once():
+    loop = _Loop()
+    loop.cancel()
+    assert loop.run(trio.sleep_forever, ()) is None
+
+
+def test_a_loop_that_is_cancelled_after_its_end_does_not_mind():
+    loop = _Loop()
+    assert loop.run(async_square, (3,)) == outcome.Value(9)
+    loop.cancel()
 
 
 async def test_an_async_function_in_a_thread_may_clean_up_when_it_is_cancelled():

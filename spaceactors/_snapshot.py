@@ -208,16 +208,23 @@ def _branch_of(space: Space) -> Tree:
     return Tree(space.name, "worker", status_of(space).value, space.restarts, max(space.incarnation, 1), work)
 
 
-def take(runtime: Hub) -> Snapshot:
-    """Take a snapshot; sync, so all of it belongs to one moment."""
+def ledger_now(runtime: Hub) -> Ledger:
+    """Return the ledger of a runtime; sync, so all of it belongs to one moment."""
     spaces = list(runtime.live.values())
     accepted = runtime.folded_accepted + sum(space.accepted for space in spaces)
     outcomes = [sum(column) for column in zip(runtime.folded_outcomes, *(one.outcomes for one in spaces), strict=True)]
     pending = runtime.stored_pending + sum(space.pending for space in spaces)
+    return ledger_of(accepted, outcomes, pending)
+
+
+def take(runtime: Hub) -> Snapshot:
+    """Take a snapshot; sync, so all of it belongs to one moment."""
+    spaces = list(runtime.live.values())
+    ledger = ledger_now(runtime)
     now = runtime.clock.exactly()
-    settled = sum(outcomes)
+    settled = sum(ledger.outcomes.values())
     return Snapshot(
-        ledger=ledger_of(accepted, outcomes, pending),
+        ledger=ledger,
         restarts=runtime.restarts,
         live=len(spaces),
         spaces=tuple(figures_of(space, now) for space in spaces),

@@ -4,6 +4,7 @@ from spaceactors.admin._open import StoreAccess, is_address, open_store
 from spaceactors.admin._requests import (
     AdminError,
     AnswerQuestion,
+    CountAll,
     DiscardLetters,
     Export,
     ListLetters,
@@ -22,6 +23,7 @@ from spaceactors.admin._serve import serve_admin
 __all__ = [
     "AdminError",
     "AnswerQuestion",
+    "CountAll",
     "DiscardLetters",
     "Export",
     "ListLetters",

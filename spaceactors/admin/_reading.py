@@ -5,11 +5,15 @@ A service that runs has the same done in a worker thread: readers see what is co
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from spaceactors.admin import _telling as telling
+from spaceactors.admin._figures import Counted, store_figures
 from spaceactors.admin._requests import (
     AdminError,
+    CountAll,
     Export,
     ListLetters,
     ListQuestions,
@@ -37,10 +41,12 @@ if TYPE_CHECKING:
     from spaceactors.admin._requests import Row
     from spaceactors.stores._engine import Engine, Key
 
-    Reading: TypeAlias = ListSpaces | ShowSpace | ListLetters | ShowLetter | ListQuestions | Export | Verify
+    Reading: TypeAlias = ListSpaces | ShowSpace | ListLetters | ShowLetter | ListQuestions | CountAll | Export | Verify
 
 # Rows that are read at once.
 PAGE = 256
+# They are short.
+PAGE_OF_COUNTERS = 4096
 
 
 def read(engine: Engine, request: Reading) -> Iterator[Row]:
@@ -56,6 +62,8 @@ def read(engine: Engine, request: Reading) -> Iterator[Row]:
             return (telling.letter_page(one) for one in _named(engine, request.which))
         case ListQuestions():
             return (telling.question(one) for one in engine.questions(request.kind, request.limit))
+        case CountAll():
+            return iter((figures(engine),))
         case Export():
             return export(engine)
         case Verify():
@@ -161,6 +169,19 @@ def _named(engine: Engine, which: str) -> Sequence[LetterRow]:
     if not found:
         raise AdminError(f"there is no dead letter {which}: name one by its number or its message id")
     return found
+
+
+# ---- figures
+
+
+def figures(engine: Engine) -> Row:
+    """Return how much of everything there is."""
+    counted, after = Counted(), None
+    while page := engine.counters(after, PAGE_OF_COUNTERS):
+        for (kind, counters), spaces in Counter((kind, counters) for kind, _, counters in page).items():
+            counted.add(kind, counters, spaces)
+        after = page[-1][:2]
+    return store_figures(engine.tally(), counted.kinds, time.time())
 
 
 # ---- everything

@@ -135,6 +135,12 @@ class AnswerQuestion:
 
 @final
 @frozen
+class CountAll:
+    """How much of everything there is, kind by kind, and how the service fares, if one runs: one row."""
+
+
+@final
+@frozen
 class Export:
     """All rows of all tables."""
 
@@ -160,6 +166,7 @@ Request: TypeAlias = (
     | DiscardLetters
     | ListQuestions
     | AnswerQuestion
+    | CountAll
     | Export
     | Verify
     | Vacuum
@@ -174,6 +181,7 @@ _CLASSES: dict[str, type[Any]] = {
     "discard": DiscardLetters,
     "questions": ListQuestions,
     "answer": AnswerQuestion,
+    "count": CountAll,
     "export": Export,
     "verify": Verify,
     "vacuum": Vacuum,

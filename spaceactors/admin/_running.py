@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from contextlib import aclosing
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar, cast, final
 
@@ -11,7 +13,8 @@ import trio
 
 from spaceactors._codec_json import from_json
 from spaceactors._errors import SpaceError, SuspensionClosed
-from spaceactors._snapshot import status_of
+from spaceactors._options import SpaceStatus
+from spaceactors._snapshot import ledger_now, status_of, times_of
 from spaceactors._suspensions import JsonAnswer
 from spaceactors.admin import _reading as reading
 from spaceactors.admin import _telling as telling
@@ -25,9 +28,11 @@ from spaceactors.admin._changing import (
     not_found,
     told,
 )
+from spaceactors.admin._figures import service_figures
 from spaceactors.admin._requests import (
     AdminError,
     AnswerQuestion,
+    CountAll,
     DiscardLetters,
     ListSpaces,
     ResendLetters,
@@ -47,6 +52,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Spaces that are looked at before others run.
+AT_A_STRETCH = 1000
 # Seconds that a letter waits for a place in a full mailbox.
 PATIENCE = 10.0
 
@@ -80,6 +87,8 @@ class RunningStore:
                 return self._letters(request)
             case AnswerQuestion():
                 return self._answer(request)
+            case CountAll():
+                return self._count()
             case Verify():
                 return self._verify()
             case Vacuum():
@@ -192,6 +201,26 @@ class RunningStore:
         yield answered(question)
 
     # ---- the whole
+
+    async def _count(self) -> AsyncGenerator[Row]:
+        # As for a check.
+        count = partial(reading.figures, self._engine)
+        row = await trio.to_thread.run_sync(count, limiter=self._checking, abandon_on_cancel=True)
+        yield {**row, "service": await self._figures()}
+
+    async def _figures(self) -> Row:
+        hub, statuses = self._hub, Counter[SpaceStatus]()
+        for number, space in enumerate(tuple(hub.live.values())):
+            statuses[status_of(space)] += 1
+            if number % AT_A_STRETCH == 0:
+                await trio.lowlevel.checkpoint()
+        ledger = ledger_now(hub)
+        settled = sum(ledger.outcomes.values())
+        waiting, handling = (
+            times_of(watch, max(settled - watch.count, 0)) for watch in (hub.waiting_times, hub.handling_times)
+        )
+        limits, restarts = hub.limits.statistics(), hub.restarts
+        return service_figures(ledger, statuses, waiting, handling, limits, restarts=restarts, stalls=hub.stalls.count)
 
     async def _verify(self) -> AsyncGenerator[Row]:
         # Closing the engine cuts it short: a service that ends does not wait for it.

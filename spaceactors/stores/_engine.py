@@ -178,6 +178,21 @@ class LetterRow(NamedTuple):
     error: bytes
 
 
+class Tally(NamedTuple):
+    """How much of everything there is, by kind."""
+
+    # (kind, flags, spaces, entries of their histories, bytes of their states)
+    spaces: Sequence[tuple[str, int, int, int, int]]
+    # (kind, flags, spaces): those of the spaces above of which a message waits for an answer.
+    asleep: Sequence[tuple[str, int, int]]
+    # (kind, messages, of which asleep, when the oldest of the others was accepted)
+    messages: Sequence[tuple[str, int, int, float | None]]
+    letters: Sequence[tuple[str, int]]
+    questions: Sequence[tuple[str, int]]
+    # (kind, timers, when the next is due)
+    timers: Sequence[tuple[str, int, float]]
+
+
 class Loaded(NamedTuple):
     """Everything that a space needs in memory; its history and its events stay where they are."""
 
@@ -312,6 +327,14 @@ class Engine(Protocol):
         self, table: str, after: Sequence[Any], limit: int, where: Mapping[str, Any], /
     ) -> Sequence[Sequence[Any]]:
         """Return whole rows of a table behind a key, in the order of its key; `where`: columns that have a value."""
+        ...
+
+    def tally(self) -> Tally:
+        """Return how much of everything there is, as of one moment."""
+        ...
+
+    def counters(self, after: Key | None, limit: int, /) -> Sequence[tuple[str, str, bytes]]:
+        """Return kind, id and counters of spaces that have some, in this order, behind a space."""
         ...
 
     # ---- care

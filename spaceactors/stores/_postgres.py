@@ -23,7 +23,7 @@ from spaceactors._errors import StoreError
 from spaceactors._store import EpochLost, VersionLost
 from spaceactors.stores._batches import Missed, grouped, owners, unguarded
 from spaceactors.stores._engine import QUARANTINED
-from spaceactors.stores._postgres_care import vacuum, verify
+from spaceactors.stores._postgres_care import count_all, vacuum, verify
 from spaceactors.stores._postgres_link import Address, Link, lost
 from spaceactors.stores._postgres_open import take_epoch
 from spaceactors.stores._postgres_reads import Readers, Reads, loaded, loading, names_of
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from psycopg import Cursor
     from psycopg.rows import TupleRow
 
-    from spaceactors.stores._engine import Key, Loaded, Row
+    from spaceactors.stores._engine import Key, Loaded, Row, Tally
     from spaceactors.stores._postgres_sql import Sending
 
 T = TypeVar("T")
@@ -311,6 +311,11 @@ class PostgresEngine(Reads):
         raise self._address.error(what, error) from error
 
     # ---- care
+
+    def tally(self) -> Tally:
+        """Return how much of everything there is, as of one moment."""
+        self._refuse_ended()
+        return count_all(self._address)
 
     def verify(self) -> Sequence[str]:
         """Check the rows against each other."""

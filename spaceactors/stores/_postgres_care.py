@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from spaceactors.stores._schema import LETTERS, OF_SPACES, SPACES, TABLES
+from spaceactors.stores._tally import tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from spaceactors.stores._engine import Tally
     from spaceactors.stores._postgres_link import Address
 
 # At most so many sentences of each kind: one fault may break many rows.
@@ -88,6 +90,22 @@ def verify(address: Address) -> Sequence[str]:
         except psycopg.Error as error:
             raise address.error("cannot be checked", error) from error
     return found
+
+
+def count_all(address: Address) -> Tally:
+    """Return how much of everything there is, as of one moment.
+
+    Raises:
+        StoreError: it cannot be read.
+
+    """
+    with closing(address.connect(**_SETTINGS)) as link:
+        link.patience = _PATIENCE
+        try:
+            with link.transaction():
+                return tally(link.rows)
+        except psycopg.Error as error:
+            raise address.error("cannot be counted", error) from error
 
 
 def vacuum(address: Address) -> None:

@@ -25,6 +25,7 @@ from spaceactors.stores._engine import (
 from spaceactors.stores._postgres_link import lost
 from spaceactors.stores._postgres_sql import Texts
 from spaceactors.stores._scan import scan_sql
+from spaceactors.stores._tally import counters_sql
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -269,3 +270,8 @@ class Reads:
         """Return whole rows of a table behind a key, in the order of its key; `where`: columns that have a value."""
         text, values = scan_sql(table, after, limit, where, "%s")
         return self._readers.rows(text, *values)
+
+    def counters(self, after: Key | None, limit: int, /) -> Sequence[tuple[str, str, bytes]]:
+        """Return kind, id and counters of spaces that have some, in this order, behind a space."""
+        text, values = counters_sql(after, limit, "%s")
+        return [(kind, space_id, counters) for kind, space_id, counters in self._readers.rows(text, *values)]

@@ -18,14 +18,15 @@ from spaceactors.stores._engine import (
     TimerRow,
 )
 from spaceactors.stores._scan import scan_sql
-from spaceactors.stores._sqlite_file import connect, telling
+from spaceactors.stores._sqlite_file import connect, roll_back, telling
 from spaceactors.stores._sqlite_load import SPACE, message
+from spaceactors.stores._tally import counters_sql, tally
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Generator, Mapping, Sequence
 
-    from spaceactors.stores._engine import Key
+    from spaceactors.stores._engine import Key, Tally
 
 # Reads at the same time; more wait for a connection.
 MOST_READERS = 3
@@ -213,4 +214,18 @@ class Reading:
     ) -> Sequence[Sequence[Any]]:
         """Return whole rows of a table behind a key, in the order of its key; `where`: columns that have a value."""
         sql, values = scan_sql(table, after, limit, where, "?")
+        return self._read(sql, values)
+
+    def tally(self) -> Tally:
+        """Return how much of everything there is, as of one moment."""
+        with self._readers.borrow() as connection:
+            connection.execute("BEGIN")  # all that is read is of the moment of its first statement
+            try:
+                return tally(lambda sql: connection.execute(sql).fetchall())
+            finally:
+                roll_back(connection)
+
+    def counters(self, after: Key | None, limit: int, /) -> Sequence[tuple[str, str, bytes]]:
+        """Return kind, id and counters of spaces that have some, in this order, behind a space."""
+        sql, values = counters_sql(after, limit, "?")
         return self._read(sql, values)

@@ -21,6 +21,7 @@ EACH = [
     DiscardLetters((), all=True, kind="Shop"),
     admin.ListQuestions("Shop", 2),
     admin.AnswerQuestion("q", '{"a": 1}'),
+    admin.CountAll(),
     admin.Export(),
     admin.Verify(),
     admin.Vacuum(),

@@ -10,6 +10,7 @@ from attrs import frozen
 from typing_extensions import TypeVar
 
 from spaceactors import _acting as acting
+from spaceactors._errors import OutsideTurn
 from spaceactors._kind import HOOKS, Kind, check_class, state_type
 from spaceactors._options import Retry, SpaceOptions
 from spaceactors._turn import inside
@@ -39,10 +40,21 @@ Ts = TypeVarTuple("Ts")
 class Runnable(Protocol[I_contra, R_co]):
     """What `run_pipeline` runs: a `Pipeline`, or a `Router`."""
 
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
     async def run_in_turn(
-        self, value: I_contra, step: Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]], /, *, contexts: Any
+        self,
+        value: I_contra,
+        step: Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]],
+        name: str,
+        /,
+        *,
+        contexts: Any,
     ) -> R_co:
-        """Run it, each stage as a step."""
+        """Run it, each stage as a step whose name begins with `name`."""
         ...
 
 
@@ -287,7 +299,10 @@ class Actor(Generic[S]):
         """Run a pipeline, or what a router chooses, for one request; each stage is a step of this turn.
 
         So a second try of this message, also in another process, runs no stage again that had a result; what stages
-        give is recorded, and must be what the store can keep. Stages hold the limits of the runtime.
+        give is recorded, and must be what the store can keep. What is recorded is the value alone: there the stage is
+        DONE, also where its fallback had answered. A stage that was skipped had none, and runs again. A pipeline inside
+        records its own stages, unless it has a `retry`, `fallback` or `cache`: then it is one step. Stages hold the
+        limits of the runtime.
 
         Args:
             pipeline: a `Pipeline` or a `Router` of `spaceactors.pipelines`.
@@ -295,6 +310,7 @@ class Actor(Generic[S]):
             contexts: an open `ContextPool`, where stages run in contexts.
 
         Raises:
+            OutsideTurn: this is no turn, or one of a hook, which has no message.
             Exception: what a stage raised that is not to be skipped; see `Pipeline.run`.
 
         """
@@ -302,7 +318,17 @@ class Actor(Generic[S]):
         async def step(name: str, work: Callable[[], Awaitable[Any]]) -> Any:
             return await acting.step(self._space, name, work, (), retry=None, limit=(), timeout=None)
 
-        return await pipeline.run_in_turn(value, step, contexts=contexts)
+        if not hasattr(pipeline, "run_in_turn"):
+            msg = f"run_pipeline(...) runs a Pipeline or a Router of spaceactors.pipelines, not {pipeline!r}"
+            raise TypeError(msg)
+        turn = acting.worker(self._space, "run_pipeline")
+        if turn.message is None:
+            msg = f"a hook of {self._space.name} is a turn without a message, nothing is tried again: call run(...)"
+            raise OutsideTurn(msg, space=self.handle)
+        # Counted by runs: what one of them skips, another one of the same pipeline may come to.
+        number = turn.record.name_again(f"pipeline {pipeline.name}")
+        name = pipeline.name if number == 1 else f"{pipeline.name}#{number}"
+        return await pipeline.run_in_turn(value, step, name, contexts=contexts)
 
     @overload
     async def suspend(self, name: str, question: object, /, *, answer: type[T], timeout: float | None = None) -> T: ...

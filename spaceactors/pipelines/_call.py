@@ -41,12 +41,13 @@ class Note:
 class StageCall:
     """A stage of one pipeline, ready to be called."""
 
-    __slots__ = ("_flights", "context", "stage", "tally", "where")
+    __slots__ = ("_flights", "_pipeline", "context", "stage", "tally", "where")
 
     def __init__(self, pipeline: str, stage: Stage[Any], context: str, tally: StageTally) -> None:
         self.stage = stage
         self.context = context
         self.tally = tally
+        self._pipeline = pipeline
         self.where = f"in stage {stage.name!r} of pipeline {pipeline!r}"
         cache = stage._rules.cache
         self._flights = None if cache is None else Flights(stage.name, cache)
@@ -68,9 +69,14 @@ class StageCall:
             raise
 
     def mark(self, error: BaseException) -> None:
-        """Have an error tell in which stage it was raised; once, however many wait for it."""
-        if self.where not in getattr(error, "__notes__", ()):
-            error.add_note(self.where)
+        """Have an error tell in which stage it was raised."""
+        note_once(error, self.where)
+
+    def within(self, context: str) -> StageCall:
+        """Return the call for another context; what the stage remembers is the same."""
+        other = StageCall(self._pipeline, self.stage, context, self.tally)
+        other._flights = self._flights
+        return other
 
     async def _or_fallback(self, world: World, args: tuple[Any, ...], note: Note) -> Any:
         fallback = self.stage._fallback
@@ -129,6 +135,12 @@ class StageCall:
         if self.context == INLINE:
             return await called(stage._fn, args)
         return await world.run_in(self.context, stage._fn, args)
+
+
+def note_once(error: BaseException, note: str) -> None:
+    """Add a note to an error, unless it is there: many may wait for one error, and some are raised again and again."""
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
 
 
 async def called(fn: Callable[..., Awaitable[Any] | Any], args: tuple[Any, ...]) -> Any:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from math import inf
 from typing import TYPE_CHECKING, Any, final
 
 import trio
 
 from spaceactors import _acting as acting
+from spaceactors._turn import descends
 from spaceactors.pipelines._options import PipelineError
 from spaceactors.pipelines._remember import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
+    from types import TracebackType
 
     from spaceactors.pipelines._options import Cache
 
@@ -21,13 +24,20 @@ if TYPE_CHECKING:
 class Flight:
     """One call that goes on, and all who wait for it."""
 
-    __slots__ = ("done", "error", "value")
+    __slots__ = ("done", "error", "leader", "trace", "value")
 
     def __init__(self) -> None:
         self.done = trio.Event()
+        self.leader = trio.lowlevel.current_task()
         # How it ended; neither: who made it was cancelled.
         self.value: tuple[Any] | None = None
         self.error: Exception | None = None
+        # Where the error was raised: each who raises it again would make its traceback longer.
+        self.trace: TracebackType | None = None
+
+
+# The calls in which this task was started, or which it makes itself.
+_inside: ContextVar[tuple[Flight, ...]] = ContextVar("spaceactors.pipelines.inside", default=())
 
 
 @final
@@ -54,26 +64,35 @@ class Flights:
             flight = self._going.get(here)
             if flight is None:
                 return await self._lead(here, key, call), False
+            self._check_outside(flight)
             async with acting.lending():
                 await flight.done.wait()
             if flight.error is not None:
-                raise flight.error
+                raise flight.error.with_traceback(flight.trace)
             if flight.value is not None:
                 return flight.value[0], True
 
     async def _lead(self, here: Hashable, key: Hashable, call: Callable[[], Awaitable[Any]]) -> Any:
         flight = self._going[here] = Flight()
+        token = _inside.set((*_inside.get(), flight))
         try:
             value = await call()
             flight.value = (value,)
             self._memory.keep(key, value, trio.current_time())
         except Exception as error:
-            flight.error = error
+            flight.error, flight.trace = error, error.__traceback__
             raise
         finally:
+            _inside.reset(token)
             del self._going[here]
             flight.done.set()
         return value
+
+    def _check_outside(self, flight: Flight) -> None:
+        """Refuse to wait for a call of which this is a part: it would wait for itself."""
+        if flight in _inside.get() and descends(trio.lowlevel.current_task(), flight.leader):
+            msg = f"stage {self._name!r} needs, to be remembered, what it is just working out: it asks for itself"
+            raise PipelineError(msg)
 
     def _key_of(self, args: tuple[Any, ...]) -> Hashable:
         key: Hashable = args if self._key is None else self._key(*args)

@@ -79,10 +79,9 @@ def graph_of(name: str, source: Stage[Any], output: Stage[Any], beside: Iterable
     _check_names(name, stages)
     numbers = {stage: number for number, stage in enumerate(stages)}
     upstream = tuple(tuple(numbers[one] for one in wanted[stage]) for stage in stages)
-    downstream = tuple(
-        tuple(number for number, needs in enumerate(upstream) if own in needs) for own in range(len(stages))
+    graph = Graph(
+        name, stages, numbers, upstream, _turned(upstream), numbers[output], tuple(numbers[stage] for stage in ends)
     )
-    graph = Graph(name, stages, numbers, upstream, downstream, numbers[output], tuple(numbers[stage] for stage in ends))
     _check_grains(graph)
     return graph
 
@@ -117,6 +116,15 @@ def _wanted(ends: Sequence[Stage[Any]]) -> dict[Stage[Any], tuple[Stage[Any], ..
             found[stage] = stage.inputs
             left.extend(reversed(stage.inputs))
     return found
+
+
+def _turned(upstream: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    """Return for each stage who takes its result."""
+    takers: list[list[int]] = [[] for _ in upstream]
+    for number, needs in enumerate(upstream):
+        for one in dict.fromkeys(needs):
+            takers[one].append(number)
+    return tuple(map(tuple, takers))
 
 
 def _reached(number: int, edges: Sequence[Sequence[int]]) -> frozenset[int]:

@@ -104,14 +104,14 @@ class Rules:
 
 def rules(
     *,
-    context: str | None,
-    concurrency: int,
-    limit: str | Sequence[str] | None,
-    retry: Retry | None,
-    timeout: float | None,
-    on_error: OnError,
-    ordered: bool,
-    cache: Cache | None,
+    context: str | None = None,
+    concurrency: int = 1,
+    limit: str | Sequence[str] | None = None,
+    retry: Retry | None = None,
+    timeout: float | None = None,
+    on_error: OnError = OnError.RAISE,
+    ordered: bool = True,
+    cache: Cache | None = None,
 ) -> Rules:
     """Check the options of a stage. Raises `TypeError` or `ValueError` for the first that is wrong."""
     if context is not None and (not isinstance(cast("object", context), str) or not context):

@@ -18,6 +18,7 @@ from spaceactors.pipelines._request import Request
 from spaceactors.pipelines._stage import KINDS, Stage, StageKind
 from spaceactors.pipelines._tally import StageTally, Tally
 from spaceactors.pipelines._world import World
+from supervisors._block import without_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Iterable
@@ -64,7 +65,7 @@ class Pipeline(Generic[I_contra, O_co]):
 
     """
 
-    __slots__ = ("_calls", "_graph", "_plan", "_tally")
+    __slots__ = ("_calls", "_contexts", "_graph", "_limits", "_plan", "_tally")
 
     def __init__(
         self,
@@ -88,6 +89,11 @@ class Pipeline(Generic[I_contra, O_co]):
         self._tally = Tally({stage.name: StageTally() for stage in self._graph.stages[1:]})
         _check_nested(self._graph)
         _check_contexts(self._graph, self._plan)
+        nested = [stage._fn for stage in self._graph.stages if stage.kind is StageKind.NESTED]
+        own = frozenset(map(self._plan.context_for, self._graph.stages)) - {ContextKind.INLINE.value}
+        self._contexts = own.union(*(one.contexts_needed() for one in nested))
+        held = frozenset(name for stage in self._graph.stages for name in stage._rules.limits)
+        self._limits = held.union(*(one.limits_needed() for one in nested))
         # The source is called by nobody; so that numbers fit, it has a place all the same.
         self._calls = tuple(
             None
@@ -112,7 +118,9 @@ class Pipeline(Generic[I_contra, O_co]):
 
     def statistics(self) -> PipelineStatistics:
         """Return what became of all its runs so far. Streams have figures of their own."""
-        return self._tally.statistics(trio.current_time() if trio.lowlevel.in_trio_run() else None)
+        if not trio.lowlevel.in_trio_run():
+            return self._tally.statistics()
+        return self._tally.statistics(trio.lowlevel.current_trio_token(), trio.current_time())
 
     # ---- one request
 
@@ -140,34 +148,34 @@ class Pipeline(Generic[I_contra, O_co]):
 
         Raises:
             PipelineError: a stage names a context that there is not.
+            UnknownLimit: a stage names a limit that there is not.
             Exception: what a stage raised, if all its tries and its fallback failed, and it is not to be skipped; a
                 note says in which stage. The others are cancelled.
 
         """
-        result = await self._run(value, World(limits=limits, contexts=contexts, sequential=sequential))
         await trio.lowlevel.checkpoint()
-        return result
+        return await self._run(value, World(limits=limits, contexts=contexts, sequential=sequential))
 
     async def run_in_turn(
-        self, value: I_contra, step: Step, /, *, contexts: ContextPool | None = None
+        self, value: I_contra, step: Step, name: str, /, *, contexts: ContextPool | None = None
     ) -> PipelineResult[O_co]:
         """Run it with each stage as a step. Internal: actors call it, by `self.run_pipeline(...)`."""
-        return await self._run(value, World(contexts=contexts, step=step, prefix=f"{self.name}/"))
+        return await self._run(value, World(contexts=contexts, step=step, prefix=f"{name}/"))
 
     async def run_stages(self, value: I_contra, world: World, /) -> PipelineResult[O_co]:
         """Run it as a stage of another pipeline. Internal."""
-        tally = self._tally
-        tally.began(trio.current_time())
+        tally, loop = self._tally, trio.lowlevel.current_trio_token()
+        tally.began(loop, trio.current_time())
         try:
             result = await Request(self._graph, self._calls, tally, world, value).run()
-        except trio.Cancelled:
-            tally.cancelled += 1
-            raise
-        except BaseException:
-            tally.failed += 1
+        except BaseException as error:
+            if without_cancellation(error) is None:
+                tally.cancelled += 1
+            else:
+                tally.failed += 1
             raise
         finally:
-            tally.ended(trio.current_time())
+            tally.ended(loop, trio.current_time())
         share = result.parallel_share
         tally.completed_in(result.seconds, len(self._graph.working), share, sequential=result.sequential)
         return result
@@ -228,16 +236,17 @@ class Pipeline(Generic[I_contra, O_co]):
 
     def contexts_needed(self) -> frozenset[str]:
         """Return the names of the contexts in which its stages run, nested ones too, but for the inline one."""
-        names = {self._plan.context_for(stage) for stage in self._graph.stages}
-        for stage in self._graph.stages:
-            if stage.kind is StageKind.NESTED:
-                names |= stage._fn.contexts_needed()
-        return frozenset(names - {ContextKind.INLINE.value})
+        return self._contexts
+
+    def limits_needed(self) -> frozenset[str]:
+        """Return the names of the limits that its stages hold, nested ones too."""
+        return self._limits
 
 
 @asynccontextmanager
 async def open_world(pipeline: Pipeline[Any, Any], world: World) -> AsyncGenerator[World]:
-    """Look up all contexts before anything runs; open a pool where one is needed and none given."""
+    """Look up all limits and contexts before anything runs; open a pool where one is needed and none given."""
+    world.check_limits(pipeline.limits_needed())
     needed = pipeline.contexts_needed()
     if not needed:
         yield world
@@ -269,8 +278,16 @@ def _check_known(pipeline: Pipeline[Any, Any], needed: frozenset[str], pool: Con
 
 def _check_nested(graph: Graph) -> None:
     for stage in graph.stages:
-        if stage.kind is StageKind.NESTED and stage._fn.parts()[0].source.kind is StageKind.PRODUCER:
+        if stage.kind is not StageKind.NESTED:
+            continue
+        if stage._fn.parts()[0].source.kind is StageKind.PRODUCER:
             msg = f"stage {stage.name!r}: a pipeline that begins with a producer cannot be a stage; give it an Input"
+            raise PipelineError(msg)
+        both = stage._fn.limits_needed().intersection(stage._rules.limits)
+        if both:
+            msg = (
+                f"stage {stage.name!r} holds the limit {min(both)!r} while those inside wait for it: name it there only"
+            )
             raise PipelineError(msg)
 
 

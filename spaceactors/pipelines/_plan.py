@@ -128,7 +128,9 @@ class ExecutionPlan:
                 title = _shown(f"{place}: {self._contexts[group[0]]}")
                 nodes = [f'    subgraph g{place}["{title}"]', *("    " + node for node in nodes), "    end"]
             lines.extend(nodes)
-        lines.extend(f"    s{one} --> s{number}" for number in graph.working for one in graph.upstream[number])
+        lines.extend(
+            f"    s{one} --> s{number}" for number in graph.working for one in dict.fromkeys(graph.upstream[number])
+        )
         return "\n".join(lines)
 
     def __str__(self) -> str:

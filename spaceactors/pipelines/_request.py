@@ -6,18 +6,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 import trio
+from attrs import evolve
 
-from spaceactors.pipelines._call import Note, StageCall
-from spaceactors.pipelines._context import ContextUnavailable, WorkerLost
+from spaceactors.pipelines._call import INLINE, Note, StageCall, note_once
+from spaceactors.pipelines._context import ContextKind, ContextUnavailable, WorkerLost
 from spaceactors.pipelines._options import OnError
-from spaceactors.pipelines._results import PipelineResult, StageOutcome, StageResult, StageSkipped
+from spaceactors.pipelines._results import PipelineResult, StageOutcome, StageResult, StageSkipped, reason
+from spaceactors.pipelines._stage import StageKind
+from supervisors._block import is_fatal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from spaceactors.pipelines._graph import Graph
+    from spaceactors.pipelines._stage import Stage
     from spaceactors.pipelines._tally import Tally
     from spaceactors.pipelines._world import World
+
+_THREAD = ContextKind.THREAD.value
 
 
 @final
@@ -25,12 +31,13 @@ class Request:
     """One request: what its stages gave so far, and which can run next.
 
     A stage that could not run because its context failed makes the rest sequential: what runs goes on to its end, then
-    what is left runs one stage at a time, that one again first of all.
+    that stage runs again, then what is left runs one stage at a time. It does so inside its first attempt, so that who
+    records what stages give sees each of them once.
     """
 
     __slots__ = (
-        *("_began", "_calls", "_failure", "_graph", "_infrastructure", "_missing", "_nursery"),
-        *("_results", "_sequential", "_tally", "_values", "_world"),
+        *("_began", "_calls", "_failure", "_graph", "_infrastructure", "_missing", "_nursery", "_quiet"),
+        *("_results", "_running", "_sequential", "_tally", "_values", "_world"),
     )
 
     def __init__(
@@ -46,14 +53,17 @@ class Request:
         self._missing = [len(needs) for needs in graph.upstream]
         self._results: dict[int, StageResult[Any]] = {}
         self._began = trio.current_time()
-        self._failure: Exception | None = None
+        # What the run ends with: the first error, unless a later one concerns the whole program.
+        self._failure: BaseException | None = None
         self._infrastructure: ContextUnavailable | WorkerLost | None = None
-        self._sequential = False
+        self._sequential = world.sequential
         self._nursery: trio.Nursery | None = None
+        # How many stages run, and those whose context failed: they wait until none does.
+        self._running = 0
+        self._quiet = trio.lowlevel.ParkingLot()
 
     async def run(self) -> PipelineResult[Any]:
         """Run it to its end. Raises the error of the first stage that failed and is not to be skipped."""
-        self._sequential = self._world.sequential
         if self._world.step is None:
             await self._run_stages()
         else:
@@ -61,7 +71,11 @@ class Request:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._run_stages)
         if self._failure is not None:
-            raise self._failure
+            failure, self._failure = self._failure, None
+            try:
+                raise failure
+            finally:
+                del failure  # it leads back here through its traceback
         seconds = trio.current_time() - self._began
         return PipelineResult(self._graph, self._results, seconds, self._sequential, self._infrastructure)
 
@@ -91,43 +105,27 @@ class Request:
             await self._attempt(ready[0])
             ready = self._ready_after(ready[0])
 
+    async def _run_in_order(self) -> None:
+        for number in self._graph.working:
+            if number not in self._results and self._failure is None:
+                await self._attempt(number)
+
     async def _attempt(self, number: int) -> None:
         try:
             await self._run_stage(number)
-        except (ContextUnavailable, WorkerLost) as error:
-            self._infrastructure, self._sequential = error, True
-        except Exception as error:
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # kept as it is: a nursery would wrap it
             self._fail(error)
 
-    def _fail(self, error: Exception) -> None:
-        if self._failure is None:
+    def _fail(self, error: BaseException) -> None:
+        first = self._failure
+        if first is None or (is_fatal(error) and not is_fatal(first)):
             self._failure = error
-            if self._nursery is not None:
-                self._nursery.cancel_scope.cancel()
         else:
-            self._failure.add_note(f"another stage failed too: {type(error).__name__}: {error}")
-
-    async def _run_in_order(self) -> None:
-        for number in self._graph.working:
-            if number in self._results:
-                continue
-            try:
-                await self._run_stage(number)
-            except ContextUnavailable as error:
-                # There is no such place to be had: a thread of our own is all that is left.
-                self._infrastructure = error
-                await self._try_in_thread(number)
-            except Exception as error:
-                self._fail(error)
-            if self._failure is not None:
-                return
-
-    async def _try_in_thread(self, number: int) -> None:
-        call = self._call(number)
-        try:
-            await self._run_stage(number, StageCall(self._graph.name, call.stage, "thread", call.tally))
-        except Exception as error:
-            self._fail(error)
+            note_once(first, f"another stage failed too: {type(error).__name__}: {error}")
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
 
     def _ready_after(self, number: int) -> list[int]:
         """Return the stages that have waited for this one last."""
@@ -143,24 +141,25 @@ class Request:
         assert call is not None  # noqa: S101  (only the source has none)
         return call
 
-    async def _run_stage(self, number: int, call: StageCall | None = None) -> None:
-        """Run one stage, and take note of what it gave."""
-        call = self._call(number) if call is None else call
-        needs = self._graph.upstream[number]
+    # ---- one stage
+
+    async def _run_stage(self, number: int) -> None:
+        """Run one stage, and take note of what became of it."""
+        call, needs = self._call(number), self._graph.upstream[number]
+        began = trio.current_time()
         missing = self._skipped_among(needs)
         if missing is not None:
-            self._skip(number, call, missing, trio.current_time())
+            self._skip(number, call, missing, began)
             return
-        began = trio.current_time()
         note = Note()
-        self._tally.stage_began()
+        self._enter()
         try:
             self._values[number] = await self._recorded(call, tuple(self._values[one] for one in needs), note)
         except Exception as error:
             self._failed(number, call, error, note, began)
             return
         finally:
-            self._tally.stage_ended()
+            self._leave()
             seconds = trio.current_time() - began
             call.tally.took(seconds)
         self._results[number] = StageResult(
@@ -168,12 +167,54 @@ class Request:
         )
 
     async def _recorded(self, call: StageCall, args: tuple[Any, ...], note: Note) -> Any:
-        work = partial(call, self._world, args, note)
         step = self._world.step
-        # A pipeline inside records its own stages.
-        if step is None or hasattr(call.stage._fn, "run_stages"):
-            return await work()
-        return await step(f"{self._world.prefix}{call.stage.name}", work)
+        if step is None or _records_inside(call.stage):
+            return await self._called(call, args, note)
+        return await step(f"{self._world.prefix}{call.stage.name}", partial(self._called, call, args, note))
+
+    async def _called(self, call: StageCall, args: tuple[Any, ...], note: Note) -> Any:
+        """Call it; if its context fails once more, when nothing else runs; if there is no such context, in a thread."""
+        try:
+            return await call(self._world_of(call.stage), args, note)
+        except (ContextUnavailable, WorkerLost) as error:
+            if call.context == INLINE:  # not of a context that is ours
+                raise
+            self._infrastructure, self._sequential = error, True
+        await self._wait_alone()
+        try:
+            return await call(self._world_of(call.stage), args, note)
+        except ContextUnavailable as error:
+            if call.context == _THREAD:
+                raise
+            self._infrastructure = error
+        return await call.within(_THREAD)(self._world_of(call.stage), args, note)
+
+    def _world_of(self, stage: Stage[Any]) -> World:
+        """Return what a stage is given; only those of a pipeline inside look at how, and what, is recorded."""
+        world = self._world
+        if stage.kind is not StageKind.NESTED:
+            return world
+        step = world.step if _records_inside(stage) else None
+        return evolve(world, step=step, sequential=self._sequential)
+
+    def _enter(self) -> None:
+        self._running += 1
+        self._tally.stage_began()
+
+    def _leave(self) -> None:
+        self._running -= 1
+        self._tally.stage_ended()
+        if not self._running:
+            self._quiet.unpark()
+
+    async def _wait_alone(self) -> None:
+        """Wait until no other stage of the request runs, as one that does not run itself."""
+        self._leave()
+        try:
+            while self._running:
+                await self._quiet.park()
+        finally:
+            self._enter()
 
     def _failed(self, number: int, call: StageCall, error: Exception, note: Note, began: float) -> None:
         """Skip a stage that failed, if it may be skipped; raise its error if not."""
@@ -193,6 +234,16 @@ class Request:
             found = self._results.get(one)
             if found is not None and found.outcome is StageOutcome.SKIPPED:
                 error = StageSkipped(f"stage {self._graph.stages[one].name!r}, which it needs, was skipped")
-                error.__cause__ = found.error
+                error.__cause__ = reason(found.error)
                 return error
         return None
+
+
+def _records_inside(stage: Stage[Any]) -> bool:
+    """Tell whether the stages of a pipeline inside are recorded, and not that pipeline as a whole.
+
+    One that may be tried again, remembered or answered for is recorded as a whole: another try of the turn need not
+    come to the same stages in it.
+    """
+    rules = stage._rules
+    return stage.kind is StageKind.NESTED and rules.retry is None and rules.cache is None and stage._fallback is None

@@ -62,7 +62,7 @@ class PipelineResult(Generic[O_co]):
     did so without being asked to.
     """
 
-    _graph: Graph
+    _graph: Graph = field(repr=False)
     _stages: Mapping[int, StageResult[Any]] = field(repr=False)
     seconds: float
     sequential: bool = False
@@ -75,7 +75,7 @@ class PipelineResult(Generic[O_co]):
         if found.outcome is StageOutcome.SKIPPED:
             name = self._graph.stages[self._graph.output].name
             msg = f"pipeline {self._graph.name!r} has no value, for stage {name!r} was skipped"
-            raise StageSkipped(msg) from _reason(found.error)
+            raise StageSkipped(msg) from reason(found.error)
         return cast("O_co", found.value)
 
     @property
@@ -122,7 +122,8 @@ def overlapping(spans: Iterable[tuple[float, float]]) -> int:
     return sum(shared)
 
 
-def _reason(error: BaseException | None) -> BaseException | None:
+def reason(error: BaseException | None) -> BaseException | None:
+    """Return why the first of the stages without a value has none."""
     while isinstance(error, StageSkipped) and error.__cause__ is not None:
         error = error.__cause__
     return error

@@ -87,6 +87,9 @@ class Router(Generic[I_contra, O_co]):
             msg = f"routes must be pipelines by name, such as {{'quick': quick, 'deep': deep}}, not {routes!r}"
             raise TypeError(msg)
         for route, pipeline in routes.items():
+            if not isinstance(cast("object", route), str):
+                msg = f"routes are named by texts, not by {route!r}"
+                raise TypeError(msg)
             if not isinstance(cast("object", pipeline), Pipeline):
                 msg = f"route {route!r} must be a Pipeline, not {pipeline!r}"
                 raise TypeError(msg)
@@ -160,7 +163,7 @@ class Router(Generic[I_contra, O_co]):
         return await self._routes[route].pipeline.run(value, sequential=sequential, limits=limits, contexts=contexts)
 
     async def run_in_turn(
-        self, value: I_contra, step: Step, /, *, contexts: ContextPool | None = None
+        self, value: I_contra, step: Step, name: str, /, *, contexts: ContextPool | None = None
     ) -> PipelineResult[O_co]:
         """Run what is chosen with each stage as a step. Internal: actors call it, by `self.run_pipeline(...)`."""
 
@@ -168,8 +171,11 @@ class Router(Generic[I_contra, O_co]):
             return await self.choose(value)
 
         # Recorded: a second try that chose otherwise would ask for other steps.
-        route = await step(f"{self._name}/choose", choose)
-        return await self._routes[route].pipeline.run_in_turn(value, step, contexts=contexts)
+        route = await step(f"{name}/choose", choose)
+        if route not in self._routes:
+            msg = f"{route!r} was chosen by an earlier try, and is no route of {self._name!r} now: keep it"
+            raise UnknownRoute(msg)
+        return await self._routes[route].pipeline.run_in_turn(value, step, f"{name}/{route}", contexts=contexts)
 
 
 def _quoted(names: Mapping[str, object]) -> str:

@@ -7,28 +7,13 @@ from __future__ import annotations
 
 import inspect
 from enum import Enum
-from functools import partial
 from math import inf
-from types import UnionType
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Generic,
-    TypeVar,
-    Union,
-    Unpack,
-    cast,
-    final,
-    get_args,
-    get_origin,
-    get_type_hints,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, cast, final, overload
 
 from spaceactors.pipelines._context import ContextKind
 from spaceactors.pipelines._context_send import misfit
+from spaceactors.pipelines._functions import is_pipeline, name_of_stage, wait_for
 from spaceactors.pipelines._options import OnError, PipelineError, Rules, StageOptions, check_count, rules
-from spaceactors.pipelines._straight import Wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
@@ -234,7 +219,7 @@ class Stage(Generic[O_co]):
         own: Rules,
         fallback: Callable[..., Any] | None = None,
     ) -> None:
-        self._name = _name_of(fn, name)
+        self._name = name_of_stage(fn, name)
         self._kind = kind
         self._fn = fn
         self._inputs = inputs
@@ -308,95 +293,66 @@ def Batch(  # noqa: N802
     if isinstance(max_wait, bool) or not isinstance(cast("object", max_wait), int | float) or not max_wait >= 0:
         msg = f"max_wait must be seconds such as 0.5, or None, not {max_wait!r}"
         raise ValueError(msg)
-    told = name if name is not None or not isinstance(cast("object", stage), Stage) else f"batch of {stage.name}"
-    return _made(StageKind.BATCH, (size, max_wait), (stage,), name=told)
+    if name is None:
+        name = f"batch of {stage.name}" if isinstance(cast("object", stage), Stage) else "batch"
+    return _made(StageKind.BATCH, (size, max_wait), (stage,), name=name)
 
 
-@overload
-def Sink(fn: Callable[[T1], Awaitable[object]], a: Stage[T1], /, **options: Unpack[StageOptions]) -> Stage[None]: ...
-@overload
-def Sink(fn: Callable[[T1], object], a: Stage[T1], /, **options: Unpack[StageOptions]) -> Stage[None]: ...
 @overload
 def Sink(
-    fn: Callable[[T1, T2], Awaitable[object]], a: Stage[T1], b: Stage[T2], /, **options: Unpack[StageOptions]
+    fn: Callable[[T1], Awaitable[object]],
+    a: Stage[T1],
+    /,
+    *,
+    fallback: Callable[[T1], Awaitable[object]] | None = None,
+    **options: Unpack[StageOptions],
 ) -> Stage[None]: ...
 @overload
 def Sink(
-    fn: Callable[[T1, T2], object], a: Stage[T1], b: Stage[T2], /, **options: Unpack[StageOptions]
+    fn: Callable[[T1], object],
+    a: Stage[T1],
+    /,
+    *,
+    fallback: Callable[[T1], object] | None = None,
+    **options: Unpack[StageOptions],
+) -> Stage[None]: ...
+@overload
+def Sink(
+    fn: Callable[[T1, T2], Awaitable[object]],
+    a: Stage[T1],
+    b: Stage[T2],
+    /,
+    *,
+    fallback: Callable[[T1, T2], Awaitable[object]] | None = None,
+    **options: Unpack[StageOptions],
+) -> Stage[None]: ...
+@overload
+def Sink(
+    fn: Callable[[T1, T2], object],
+    a: Stage[T1],
+    b: Stage[T2],
+    /,
+    *,
+    fallback: Callable[[T1, T2], object] | None = None,
+    **options: Unpack[StageOptions],
 ) -> Stage[None]: ...
 def Sink(fn: Callable[..., Any], /, *inputs: Stage[Any], **options: Any) -> Stage[None]:  # noqa: N802
     """Declare where the items of a stream end: a stage whose result nobody gets. Options as of a `Stage`."""
     return _made(StageKind.SINK, fn, inputs, **options)
 
 
-_DEFAULTS: dict[str, Any] = {
-    "context": None,
-    "concurrency": 1,
-    "limit": None,
-    "retry": None,
-    "timeout": None,
-    "on_error": OnError.RAISE,
-    "ordered": True,
-    "cache": None,
-}
-
-
 def _made(
     kind: StageKind, fn: Any, inputs: tuple[Stage[Any], ...], *, name: str | None = None, **options: Any
 ) -> Stage[Any]:
-    unknown = options.keys() - _DEFAULTS.keys() - {"fallback"}
+    known = (*StageOptions.__annotations__, "fallback")
+    unknown = options.keys() - set(known)
     if unknown:
-        msg = f"a {kind.value} has no option {min(unknown)!r} (there are: name, fallback, {', '.join(_DEFAULTS)})"
+        msg = f"a {kind.value} has no option {min(unknown)!r} (there are: {', '.join(known)})"
         raise TypeError(msg)
     fallback = options.pop("fallback", None)
     stage: Stage[Any] = Stage.__new__(Stage)  # pyright: ignore[reportUnknownVariableType]
-    stage._fill(kind, fn, inputs, name, rules(**(_DEFAULTS | options)), fallback)
+    stage._fill(kind, fn, inputs, name, rules(**options), fallback)
     return stage
-
-
-def is_pipeline(fn: object) -> bool:
-    """Tell whether something is a pipeline, without importing what one is."""
-    return hasattr(fn, "run_stages") and hasattr(fn, "plan")
-
-
-def wait_for(fn: Any) -> Wait:
-    """Return whether what a function returns is to be awaited: surely, or surely not, or to be seen each time.
-
-    A function that is declared to return something that cannot be awaited is taken at its word.
-    """
-    while isinstance(fn, partial):
-        fn = fn.func
-    call = getattr(fn, "__call__", None)  # noqa: B004  (of an object that is called, its method)
-    if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call):
-        return Wait.ALWAYS
-    if not inspect.isfunction(fn) and not inspect.ismethod(fn):
-        return Wait.PERHAPS
-    try:
-        declared = get_type_hints(fn).get("return", Any)
-    except Exception:  # names that only type checkers know
-        return Wait.PERHAPS
-    return Wait.NEVER if _is_value(declared) else Wait.PERHAPS
-
-
-def _is_value(declared: Any) -> bool:
-    """Tell whether objects of a declared type surely cannot be awaited."""
-    if isinstance(declared, UnionType) or get_origin(declared) is Union:
-        return all(map(_is_value, get_args(declared)))
-    declared = get_origin(declared) or declared
-    if not isinstance(declared, type) or declared is object or hasattr(declared, "__await__"):
-        return False
-    return inspect.isclass(declared) and not getattr(declared, "_is_protocol", False)
-
-
-def _name_of(fn: Any, name: object) -> str:
-    if name is not None:
-        if not isinstance(name, str) or not name:
-            msg = f"name must be a text that is not empty, not {name!r}"
-            raise TypeError(msg)
-        return name
-    while isinstance(fn, partial):
-        fn = fn.func
-    return str(getattr(fn, "name" if is_pipeline(fn) else "__name__", type(fn).__name__))
 
 
 def _check(stage: Stage[Any]) -> None:
@@ -418,11 +374,22 @@ def _check(stage: Stage[Any]) -> None:
     if stage._fallback is not None and not callable(cast("object", stage._fallback)):
         msg = f"stage {stage.name!r}: fallback must be a function of the same arguments, not {stage._fallback!r}"
         raise PipelineError(msg)
-    if kind is not StageKind.NESTED:
-        _check_arguments(stage, fn, stage.name)
-        if stage._fallback is not None:
-            _check_arguments(stage, stage._fallback, f"the fallback of {stage.name}")
+    _check_calls(stage)
     _check_context(stage)
+
+
+def _check_calls(stage: Stage[Any]) -> None:
+    """Refuse functions that do not take as many arguments as there are inputs."""
+    if stage._kind is not StageKind.NESTED:
+        _check_arguments(stage, stage._fn, stage.name)
+    elif len(stage._inputs) > 1:
+        msg = f"stage {stage.name!r} has {len(stage._inputs)} inputs, and a pipeline takes one: give it a tuple"
+        raise PipelineError(msg)
+    if stage._fallback is not None:
+        _check_arguments(stage, stage._fallback, f"the fallback of {stage.name}")
+    key = None if stage._rules.cache is None else stage._rules.cache.key
+    if key is not None:
+        _check_arguments(stage, key, f"the key of the cache of {stage.name}")
 
 
 def _check_arguments(stage: Stage[Any], fn: Callable[..., Any], what: str) -> None:
@@ -438,12 +405,12 @@ def _check_arguments(stage: Stage[Any], fn: Callable[..., Any], what: str) -> No
 
 
 def _check_context(stage: Stage[Any]) -> None:
+    if stage._kind is StageKind.NESTED and stage._rules.context is not None:
+        msg = f"stage {stage.name!r} is a pipeline: give its own stages a context, and leave this one's out"
+        raise PipelineError(msg)
     kind = KINDS.get(stage._rules.context or "")
     if kind is None:
         return
-    if stage._kind is StageKind.NESTED:
-        msg = f"stage {stage.name!r} is a pipeline: give its own stages a context, and leave this one's out"
-        raise PipelineError(msg)
     if stage._kind is StageKind.PRODUCER and kind not in {ContextKind.INLINE, ContextKind.THREAD}:
         msg = f"stage {stage.name!r}: a producer runs inline or in a thread, not in {kind.value!r}"
         raise PipelineError(msg)

@@ -5,12 +5,12 @@ Pure: no Trio; time is an argument.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
 
 @final
@@ -130,9 +130,9 @@ class Tally:
     sequential: int = 0
     seconds: float = 0.0
     slowest: float = 0.0
-    # Runs that go on, since when there are any, and for how long there were some before.
-    running: int = 0
-    busy_since: float = 0.0
+    # Of each run of Trio, for their clocks have nothing in common: how many runs go on in it, and since when some do.
+    going: dict[Hashable, tuple[int, float]] = field(factory=dict[Any, Any])
+    # For how long some went on before.
     busy: float = 0.0
     # Stages that run now, and did at most.
     now: int = 0
@@ -141,19 +141,19 @@ class Tally:
     ran: int = 0
     beside: float = 0.0
 
-    def began(self, now: float) -> None:
+    def began(self, loop: Hashable, now: float) -> None:
         """Count a run that begins."""
-        if not self.running:
-            self.busy_since = now
         self.total += 1
-        self.running += 1
+        running, since = self.going.get(loop, (0, now))
+        self.going[loop] = (running + 1, since)
 
-    def ended(self, now: float) -> None:
+    def ended(self, loop: Hashable, now: float) -> None:
         """Count a run that is over."""
-        self.running -= 1
-        if not self.running:
-            # Of another run of Trio, with a clock of its own, nothing is known.
-            self.busy += max(0.0, now - self.busy_since)
+        running, since = self.going.pop(loop)
+        if running > 1:
+            self.going[loop] = (running - 1, since)
+        else:
+            self.busy += now - since
 
     def completed_in(self, seconds: float, ran: int, share: float, *, sequential: bool) -> None:
         """Count a run that has its value."""
@@ -173,17 +173,16 @@ class Tally:
         """Count one that runs no more."""
         self.now -= 1
 
-    def statistics(self, now: float | None) -> PipelineStatistics:
-        """Return the figures of now; without a time the span that goes on does not count."""
-        busy = self.busy
-        if self.running and now is not None:
-            busy += max(0.0, now - self.busy_since)
+    def statistics(self, loop: Hashable = None, now: float = 0.0) -> PipelineStatistics:
+        """Return the figures of now; of the spans that go on only that of the run of Trio counts that asks."""
+        going = dict(self.going)
+        busy = self.busy + (now - going[loop][1] if loop in going else 0.0)
         return PipelineStatistics(
             total=self.total,
             completed=self.completed,
             failed=self.failed,
             cancelled=self.cancelled,
-            running=self.running,
+            running=sum(running for running, _ in going.values()),
             average=self.seconds / self.completed if self.completed else 0.0,
             slowest=self.slowest,
             throughput=self.completed / busy if busy else 0.0,

@@ -49,6 +49,15 @@ class World:
             return acting.hold(place.space, names, None, self.limits)
         return nullcontext() if self.limits is None else self.limits.hold(*names)
 
+    def check_limits(self, names: frozenset[str]) -> None:
+        """Look up limits, where there are any. Raises `UnknownLimit`."""
+        place = here.get()
+        limits = self.limits
+        if limits is None and place is not None and (place.background or place.in_turn()):
+            limits = place.space.runtime.limits
+        if limits is not None and names:
+            limits.free(*names)  # refuses what it does not know
+
     async def run_in(self, context: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """Run a function in a context; a turn that waits for one lends its token meanwhile."""
         if self.contexts is None:  # looked up before anything runs

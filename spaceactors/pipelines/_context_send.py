@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 from functools import partial
+from traceback import format_exception_only
 from typing import TYPE_CHECKING, Any, cast
 
 from spaceactors.pipelines._context import ContextKind, NotSendable
@@ -63,7 +64,8 @@ def _place(kind: ContextKind) -> str:
 
 
 def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    # Not by str(), which may fail.
+    return "".join(format_exception_only(error)).strip()
 
 
 def pack(kind: ContextKind, fn: Callable[..., Any], args: tuple[Any, ...]) -> bytes:

@@ -91,7 +91,7 @@ def _raised(error: BaseException) -> tuple[Outcome, bytes]:
         payload = _dumped(error)
         pickle.loads(payload)  # noqa: S301 - made here; some errors cannot be made again from their arguments
     except BaseException:  # pickling runs methods of any class
-        return Outcome.NO_ERROR, "".join(traceback.format_exception(error)).encode()
+        return Outcome.NO_ERROR, "".join(traceback.format_exception(error)).encode(errors="replace")
     return Outcome.RAISED, payload
 
 
@@ -113,4 +113,5 @@ def _dumped(error: BaseException) -> bytes:
 
 
 def _said(error: BaseException) -> bytes:
-    return f"{type(error).__name__}: {error}".encode(errors="replace")
+    # Not by str(), which may fail.
+    return "".join(traceback.format_exception_only(error)).strip().encode(errors="replace")

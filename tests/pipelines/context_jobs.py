@@ -33,6 +33,23 @@ class Stubborn(Exception):
         raise TypeError("stubborn errors stay")
 
 
+class Puzzle(Exception):
+    """Can be pickled, and not be made again."""
+
+    def __reduce__(self):
+        return solve, ()
+
+
+class Mute(Exception):
+    """Can neither be pickled nor told."""
+
+    def __reduce__(self):
+        raise Mute
+
+    def __str__(self):
+        raise Mute
+
+
 class Riddle:
     """Can be sent, and not be read."""
 
@@ -80,6 +97,21 @@ def fail_from(text):
 
 def fail_stubbornly():
     raise Stubborn("no way")
+
+
+def fail_puzzlingly():
+    raise Puzzle("no way")
+
+
+def fail_mutely():
+    raise Mute
+
+
+class Trap:
+    """Fails at being pickled, and the error cannot be told."""
+
+    def __reduce__(self):
+        raise Mute
 
 
 def give_lock():

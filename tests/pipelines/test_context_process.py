@@ -30,9 +30,12 @@ from spaceactors.pipelines._context_open import open_context
 from spaceactors.pipelines._context_send import misfit
 from tests.pipelines.context_jobs import (
     Riddle,
+    Trap,
     async_square,
     double,
     exists,
+    fail_mutely,
+    fail_puzzlingly,
     fail_stubbornly,
     files,
     give_lock,
@@ -319,11 +322,22 @@ async def test_an_argument_that_cannot_be_read_there_is_told_and_the_process_liv
         assert await context.run(my_pid) == pid
 
 
-async def test_an_error_that_cannot_be_sent_is_told_with_its_traceback_and_the_process_lives_on():
+@pytest.mark.parametrize("job", [fail_stubbornly, fail_puzzlingly])
+async def test_an_error_that_cannot_be_sent_is_told_with_its_traceback_and_the_process_lives_on(job):
+    name = job.__name__
     async with open_context("process") as context:
         pid = await context.run(my_pid)
-        with pytest.raises(NotSendable, match=r"(?s)what fail_stubbornly raised cannot.*in fail_stubbornly.*no way"):
-            await context.run(fail_stubbornly)
+        with pytest.raises(NotSendable, match=rf"(?s)what {name} raised cannot be sent back .*in {name}.*no way"):
+            await context.run(job)
+        assert await context.run(my_pid) == pid
+
+
+async def test_an_error_that_cannot_even_be_told_costs_no_process():
+    async with open_context("process") as context:
+        pid = await context.run(my_pid)
+        for job, args in ((fail_mutely, ()), (Trap, ()), (repr, (Trap(),))):
+            with pytest.raises(NotSendable, match=r"Mute: <exception str\(\) failed>"):
+                await context.run(job, *args)
         assert await context.run(my_pid) == pid
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,7 +11,7 @@ import trio
 from spaceactors.tasks._errors import OutsideTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
 
 class Voice(Protocol):
@@ -54,14 +53,9 @@ def current_voice() -> Voice | None:
     return _current.get()
 
 
-@contextmanager
-def speaking(voice: Voice) -> Generator[None]:
-    """Make a task the current one inside the block."""
-    token = _current.set(voice)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+def set_current_voice(voice: Voice) -> None:
+    """Make a task the current one for the rest of this Trio task, and for those it starts from now on."""
+    _current.set(voice)
 
 
 def progress(done: float, note: str = "", /) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast, final
 
 import trio
 
-from spaceactors.tasks._current import current_voice, speaking
+from spaceactors.tasks._current import current_voice, set_current_voice
 from spaceactors.tasks._figures import WaitsFor
 from spaceactors.tasks._hearing import Hearing
 from spaceactors.tasks._job import Job, Stage
@@ -25,7 +25,7 @@ from spaceactors.tasks._performing import Outcome, cancelled, failed, perform
 from spaceactors.tasks._plan import Board, Ready
 from supervisors import CapacityRefused
 from supervisors._block import is_fatal, without_cancellation
-from supervisors._drain import draining_by
+from supervisors._drain import set_current_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -282,14 +282,21 @@ class Floor:
         """Run a task that has a slot, if everything else is to be had now; or tell what is not."""
         if job.permits or (job.tokens and not self._limits.free(*job.tokens)):
             return WaitsFor.LIMITS
+        if not job.claims:
+            return await self._with_tokens(job)
         with ExitStack() as held:
-            if job.claims:
-                try:
-                    held.enter_context(self._locks.hold_nowait(*job.alone, shared=job.shared, holder=job.id))
-                except CapacityRefused:
-                    return WaitsFor.LOCKS
-            async with self._hold(job, WaitsFor.LIMITS):
-                return await self._run(job)
+            try:
+                held.enter_context(self._locks.hold_nowait(*job.alone, shared=job.shared, holder=job.id))
+            except CapacityRefused:
+                return WaitsFor.LOCKS
+            return await self._with_tokens(job)
+
+    async def _with_tokens(self, job: Job) -> Outcome:
+        """Run a task whose tokens are to be had now."""
+        if not job.tokens:
+            return await self._run(job)
+        async with self._hold(job, WaitsFor.LIMITS):
+            return await self._run(job)
 
     async def _in_turn(self, job: Job, lacks: WaitsFor) -> Outcome | WaitsFor:
         """Stand in line for what a task lacks, and run it in its turn if the rest is to be had soon; it has no slot."""
@@ -325,5 +332,7 @@ class Floor:
         self._leave_line(job)
         if self.stalls is not None:
             self.stalls.look_again()
-        with speaking(Hearing(self, current_voice(), job, self._ledger)), draining_by(self.signal):
-            return await perform(job, self._ledger.retried)
+        # Both are for this child alone, which has a context of its own and does nothing afterwards.
+        set_current_voice(Hearing(self, current_voice(), job, self._ledger))
+        set_current_signal(self.signal)
+        return await perform(job, self._ledger.retried)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from math import inf
 from typing import TYPE_CHECKING, Any, cast, final
 
 import trio
@@ -59,7 +58,9 @@ async def perform(job: Job, retried: Callable[[Job, Exception, float], object]) 
     """
     timeout = job.task.timeout
     try:
-        with trio.CancelScope(deadline=inf if timeout is None else trio.current_time() + timeout):
+        if timeout is None:
+            return Outcome(TaskStatus.SUCCEEDED, await _tried(job, retried))
+        with trio.CancelScope(deadline=trio.current_time() + timeout):
             return Outcome(TaskStatus.SUCCEEDED, await _tried(job, retried))
     except Exception as error:
         return failed(error)

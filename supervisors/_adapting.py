@@ -22,6 +22,10 @@ JUMP = 0.75
 IN_VAIN = 3
 # How much of a difference an average takes over from one window that says more than others.
 QUICKLY = 0.3
+# So many standard errors are put down to chance: of a hundred windows that tell nothing new seven differ by more.
+SURE = 1.5
+# A step up of no more than a quarter cannot be taken for a jump.
+STEP = 0.25
 
 
 @final
@@ -109,13 +113,16 @@ class Window:
     def is_over(self, now: float, seconds: float) -> bool:
         """Return whether it can be judged.
 
-        That is when nine in ten of its calls have ended, so that one that hangs holds up nothing; when as many others
-        overtook those that are left; or at once, when so many have failed that the rest does not matter.
+        That is when all of its calls have ended: those that are left are the longest, and without them all would seem
+        shorter than they are. One that hangs holds up nothing: of the last tenth it is enough that a quarter as many
+        others as it wants overtook them, of more than that as many. Or at once, when so many have failed that the rest
+        does not matter.
         """
         if self.failed * 2 > self.wanted:
             return True
-        ended = self.calls + self.void
-        return (ended >= self.wanted * 0.9 or self.later >= self.wanted) and now - self.began >= seconds
+        left = self.wanted - self.calls - self.void
+        overtaken = self.later * (4 if left * 10 <= self.wanted else 1) >= self.wanted
+        return (left <= 0 or overtaken) and now - self.began >= seconds
 
     def sample(self, size: int) -> AdaptiveSample:
         """Return what it tells."""
@@ -153,6 +160,8 @@ class AdaptiveState:
     ramping: bool = True
     # How long a call takes that waits for nobody, as far as known.
     usual: float | None = None
+    # How many windows `usual` is the average of: the fewer, the more of it is chance.
+    known: int = 1
     # Windows since `usual` was last measured on purpose.
     windows: int = 0
     trial: Trial | None = None
@@ -190,8 +199,11 @@ class Aimd:
 
     Take it where the provider refuses what is too much, or where you know which latency you can bear.
 
+    The first window without overload adds nothing, but confirms the smaller size. A rule that asked for more at once
+    would be too high in every other window, which is costly where one token is a quarter of all.
+
     Args:
-        increase: tokens per window without overload.
+        increase: tokens per window without overload, from the second on.
         decrease: what the tokens are multiplied by after a window with overload, between 0 and 1.
         latency_target: seconds that a typical call may take; more is overload. None: only failures are.
         failures: the share of failed calls, from 0 to 1, above which a window tells of overload.
@@ -208,6 +220,8 @@ class Aimd:
             return state.shrunk(sample.used * self.decrease)
         if not sample.limiting:
             return state
+        if state.calm < 0:
+            return state.grown(state.size)
         return state.grown(state.size * 2 if state.ramping else state.size + self.increase)
 
     def _overloaded(self, sample: AdaptiveSample) -> bool:
@@ -227,10 +241,15 @@ class Gradient:
     size is halved for one window. If calls become faster by it, there was a queue; if not, this is how long they take,
     and the size comes back. Envoy measures its minimum in this way.
 
+    A window is a few calls, and so is what is usual at first: both are off by chance, and the less is known, the longer
+    calls may take before that is called a queue. Once it is, the size goes to the tokens that the queue leaves busy.
+    There calls are told from waiting, so from there `usual` is learned, as an average of many windows.
+
     Args:
-        tolerance: how many times as long as usual a typical call may take before the size shrinks.
+        tolerance: how many times as long as usual a typical call may take, beyond what is chance, before the size
+            shrinks.
         growth: tokens that are added in the first calm window after an overload; in the second it is twice as many,
-            and so on, up to the square root of the size.
+            and so on, up to the square root of the size or a quarter of it (but at least one).
         decrease: what the tokens are multiplied by after a window with too many failures.
         failures: the share of failed calls, from 0 to 1, above which a window tells of overload.
         smoothing: how much of a decrease is done at once: all of it is 1.
@@ -256,32 +275,56 @@ class Gradient:
             return self._after_trial(state, state.trial, sample, sample.seconds)
         if state.usual is None:
             return self._try_less(evolve(state, usual=sample.seconds), sample, sample.seconds, planned=True)
-        usual = self._followed(state, state.usual, sample, sample.seconds)
-        return self._compare(evolve(state, usual=usual, windows=state.windows + 1), usual, sample, sample.seconds)
-
-    def _followed(self, state: AdaptiveState, usual: float, sample: AdaptiveSample, seconds: float) -> float:
-        """Let the usual latency follow slowly, but quickly down, and at the floor, where there is no queue of ours."""
-        weight = 1 / self.memory
-        if sample.size <= state.floor or seconds * self.tolerance * sample.doubt**2 < usual:
-            weight = QUICKLY
-        return usual + weight * (seconds - usual)
+        return self._compare(evolve(state, windows=state.windows + 1), state.usual, sample, sample.seconds)
 
     def _compare(self, state: AdaptiveState, usual: float, sample: AdaptiveSample, seconds: float) -> AdaptiveState:
-        gradient = self.tolerance * sample.doubt * usual / seconds
-        if gradient < 1.0:
-            return self._less(state, sample, seconds, max(0.5, gradient))
+        bearable = self.tolerance * _chance(state, sample) * usual
+        state = self._followed(state, usual, sample, seconds, bearable / usual)
+        if seconds > bearable:
+            return self._less(state, sample, seconds, usual, bearable)
         if not sample.limiting:
             return state
         if state.windows >= self.trial_every:
             return self._try_less(state, sample, seconds, planned=True)
-        if state.ramping:
-            return state.grown(state.size * 2)
-        return state.grown(state.size + min(self.growth * (max(state.calm, 0) + 1), max(1.0, math.sqrt(state.size))))
+        return state.grown(state.size * 2 if state.ramping else state.size + self._step(state))
 
-    def _less(self, state: AdaptiveState, sample: AdaptiveSample, seconds: float, gradient: float) -> AdaptiveState:
-        if gradient < JUMP or state.calm <= -IN_VAIN:
+    def _followed(
+        self, state: AdaptiveState, usual: float, sample: AdaptiveSample, seconds: float, most: float
+    ) -> AdaptiveState:
+        """Let the usual latency follow.
+
+        It is the average of the windows in which there is the least queue: the calm ones just after a decrease, and the
+        first of all. From others it learns slowly. But quickly when calls are shorter by more than `most` times, and at
+        the floor, where there is no queue of ours.
+        """
+        known, weight = state.known, 1 / self.memory
+        if seconds <= most * usual and (state.ramping or state.calm < 0):
+            known = min(known + 1, self.memory)
+            weight = 1 / known
+        if sample.size <= state.floor or seconds * most < usual:
+            weight = max(weight, QUICKLY)
+        return evolve(state, usual=usual + weight * (seconds - usual), known=known)
+
+    def _step(self, state: AdaptiveState) -> float:
+        most = min(math.sqrt(state.size), state.size * STEP)
+        return min(self.growth * (max(state.calm, 0) + 1), max(1.0, most))
+
+    def _less(
+        self, state: AdaptiveState, sample: AdaptiveSample, seconds: float, usual: float, bearable: float
+    ) -> AdaptiveState:
+        """Go to the tokens that are busy while the others wait.
+
+        Going only as far as is bearable would keep a queue, from which the usual latency would learn in turn.
+        """
+        # One token more makes calls longer by its part of all: that is our own doing.
+        jump = min(JUMP, 1 - 1 / sample.size)
+        if bearable < jump * seconds or state.calm <= -IN_VAIN:
             return self._try_less(evolve(state, ramping=False), sample, seconds, planned=False)
-        return state.shrunk(sample.used * (1 - self.smoothing * (1 - gradient)))
+        busy = max(0.5, usual / seconds)
+        size = round(sample.used * (1 - self.smoothing * (1 - busy)))
+        if size >= sample.used:  # It is less than half a token: nothing to take away, but to be counted.
+            return evolve(state, calm=min(state.calm, 0) - 1)
+        return state.shrunk(size)
 
     def _try_less(
         self, state: AdaptiveState, sample: AdaptiveSample, seconds: float, *, planned: bool
@@ -297,15 +340,28 @@ class Gradient:
         usual = seconds if state.usual is None else state.usual
         state = evolve(state, trial=None)
         if seconds > trial.seconds * 0.75:
-            chance = self.tolerance * sample.doubt**2 if trial.planned else 1.0
-            return evolve(state.sized(trial.back), usual=_corrected(usual, seconds, chance))
-        usual = min(usual, seconds)
-        state = evolve(state, usual=usual, ramping=False)
+            # Unless it was planned, several windows say already that what was known holds no longer.
+            known = state.known if trial.planned else 1
+            return self._corrected(state.sized(trial.back), usual, known, seconds)
+        if seconds < usual:  # More may be what is left of the queue.
+            state = self._corrected(state, usual, state.known, seconds)
+        state = evolve(state, ramping=False)
         if trial.planned:
             return self._try_less(state, sample, seconds, planned=True)
-        return self._compare(state, usual, sample, seconds)
+        return self._compare(state, state.usual or usual, sample, seconds)
+
+    def _corrected(self, state: AdaptiveState, usual: float, known: int, seconds: float) -> AdaptiveState:
+        """Return it after a trial has measured the usual latency.
+
+        That is averaged, for the one window of a trial is off by chance like any other, unless it is another latency
+        altogether.
+        """
+        if not JUMP <= seconds / usual <= 1 / JUMP:
+            return evolve(state, usual=seconds, known=1)
+        known = min(known + 1, self.memory)
+        return evolve(state, usual=usual + max(QUICKLY, 1 / known) * (seconds - usual), known=known)
 
 
-def _corrected(usual: float, seconds: float, chance: float) -> float:
-    """Return the usual latency after a trial has measured it: what differs by no more than chance is averaged."""
-    return usual + QUICKLY * (seconds - usual) if 1 / chance <= seconds / usual <= chance else seconds
+def _chance(state: AdaptiveState, sample: AdaptiveSample) -> float:
+    """Return by which factor a window may differ from the usual latency by chance, each being off for itself."""
+    return math.pow(sample.doubt, SURE * math.sqrt(1 + 1 / state.known))

@@ -9,6 +9,8 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError
 
 from spaceactors.admin import AdminError
+from spaceactors.cli._ask import ask
+from spaceactors.cli._bench import bench
 from spaceactors.cli._care import export, vacuum, verify
 from spaceactors.cli._chat import chat
 from spaceactors.cli._letters import letters
@@ -17,6 +19,7 @@ from spaceactors.cli._questions import suspensions
 from spaceactors.cli._run import run
 from spaceactors.cli._showing import printable
 from spaceactors.cli._spaces import show, spaces
+from spaceactors.cli._stats import stats
 from spaceactors.cli._streams import STANDARD_OUTPUT, OutputFailed
 
 NOT_ALL = 1
@@ -33,7 +36,7 @@ def make_app() -> App:
         exit_on_error=False,
         result_action="return_value",
     )
-    for command in (run, chat, spaces, show, letters, suspensions, export, verify, vacuum):
+    for command in (run, chat, ask, bench, stats, spaces, show, letters, suspensions, export, verify, vacuum):
         app.command(command)
     return app
 
@@ -42,7 +45,8 @@ def _call(arguments: list[str]) -> int:
     try:
         return make_app()(arguments) or 0
     except BaseExceptionGroup as group:
-        raise _bare(group) from None
+        error = _bare(group)
+        raise error from error.__cause__
 
 
 def _bare(group: BaseExceptionGroup[BaseException]) -> BaseException:

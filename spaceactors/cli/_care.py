@@ -13,8 +13,10 @@ from spaceactors.cli._showing import as_line, printable
 from spaceactors.cli._stores import AsJson, asked, print_rows, say
 from spaceactors.cli._streams import OutputFailed, open_sink
 
+Output = Annotated[str, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)]
 
-def export(store: str, /, *, output: Annotated[str, Parameter(name=["--output", "-o"])] = "-") -> int:
+
+def export(store: str, /, *, output: Output = "-") -> int:
     """Write everything that a store keeps, one JSON object a line. Memory stays small, however much there is.
 
     Args:
@@ -65,17 +67,17 @@ def vacuum(store: str, /) -> int:
     Args:
         store: The store: the path of a file, or a postgresql:// address.
     """
-    before = _size(store)
+    before = size_of(store)
     with asked(store, Vacuum()) as rows:
         for _ in rows:
             pass
-    after = _size(store)
+    after = size_of(store)
     told = f": it had {before:,} bytes and has {after:,}" if before is not None else ""
     print(f"the store is vacuumed{told}")
     return 0
 
 
-def _size(store: str) -> int | None:
+def size_of(store: str) -> int | None:
     """Return how much a store's file has, with what SQLite keeps beside it; None for a database server's."""
     if is_address(store):
         return None

@@ -24,9 +24,10 @@ from attrs import define, evolve, field
 from spaceactors import SpaceError
 from spaceactors.cli._lines import Call, Invalid
 from spaceactors.cli._results import HANDLED, INVALID, Result, outcome_of, reason_of
+from spaceactors.cli._statistics import Overlap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from spaceactors import HandlerInfo, Runtime, SpaceHandle
 
@@ -53,7 +54,9 @@ class Intake:
     results: trio.MemorySendChannel[Result]
     in_flight: int
     places: trio.Semaphore = field(init=False)
+    one_lane: bool = False  # all spaces together are one lane
     spaces: dict[str, Line] = field(factory=dict[str, Line])
+    overlap: Overlap = field(factory=Overlap)
 
     def __attrs_post_init__(self) -> None:
         self.places = trio.Semaphore(self.in_flight, max_value=self.in_flight)
@@ -85,9 +88,13 @@ class Intake:
         self, call: Call, position: int, space: Line, before: trio.Event | None, written: trio.Event
     ) -> None:
         space.entering = False
+        lane = None if self.one_lane else (call.group, call.space if call.group is None else None)
         began = trio.current_time()
+        self.overlap.begin(lane, began)
         result = await self._outcome(call, position)
-        result = evolve(result, seconds=trio.current_time() - began)
+        ended = trio.current_time()
+        self.overlap.end(lane, ended)
+        result = evolve(result, seconds=ended - began)
         if before is not None:
             await before.wait()
         await self.results.send(result)
@@ -96,18 +103,25 @@ class Intake:
 
     async def _outcome(self, call: Call, position: int) -> Result:
         try:
-            reply = await self._reply(call)
+            reply = await reply_to(self.runtime, self.handlers[call.name], call)
         except SpaceError as error:
             line = call.line if outcome_of(error) == INVALID else None
             return Result(outcome_of(error), call.space, position, error=reason_of(error), line=line)
         return Result(HANDLED, call.space, position, reply=reply)
 
-    async def _reply(self, call: Call) -> Any:
-        handler = self.handlers[call.name]
-        handle: SpaceHandle[Any] = self.runtime.space(call.space, group=call.group)
-        if call.message_id is not None or call.priority is not None:
-            handle = handle.with_options(message_id=call.message_id, priority=call.priority)
-        if not handler.streams:
-            return await handle.ask(handler.function, *call.args, **call.kwargs)
-        async with handle.stream(handler.function, *call.args, **call.kwargs) as items:
+
+async def reply_to(
+    runtime: Runtime[Any], handler: HandlerInfo, call: Call, hear: Callable[[Any], Awaitable[object]] | None = None
+) -> Any:
+    """The reply to a call; of a streaming handler its items, or nothing where `hear` takes each as it comes."""
+    handle: SpaceHandle[Any] = runtime.space(call.space, group=call.group)
+    if call.message_id is not None or call.priority is not None:
+        handle = handle.with_options(message_id=call.message_id, priority=call.priority)
+    if not handler.streams:
+        return await handle.ask(handler.function, *call.args, **call.kwargs)
+    async with handle.stream(handler.function, *call.args, **call.kwargs) as items:
+        if hear is None:
             return [item async for item in items]
+        async for item in items:
+            await hear(item)
+    return None

@@ -95,7 +95,7 @@ def parse_line(number: int, line: bytes | None, handlers: Mapping[str, HandlerIn
     fields: dict[str, Any] = {}
     try:
         fields = _fields_of(line)
-        return _call_of(number, fields, handlers)
+        return call_of(number, fields, handlers)
     except Unfit as problem:
         space = fields.get("space")
         return Invalid(number, str(problem), space if isinstance(space, str) else None)
@@ -127,7 +127,8 @@ def _fields_of(line: bytes | None) -> dict[str, Any]:
     return cast("dict[str, Any]", fields)
 
 
-def _call_of(number: int, fields: dict[str, Any], handlers: Mapping[str, HandlerInfo]) -> Call:
+def call_of(number: int, fields: dict[str, Any], handlers: Mapping[str, HandlerInfo]) -> Call:
+    """The call that these fields make. Raises `Unfit`."""
     space, name = _required(fields, "space"), _required(fields, "call")
     given = {key: _optional(fields, key) for key in OPTIONAL}
     call = Call(
@@ -158,6 +159,8 @@ def _optional(fields: dict[str, Any], key: str) -> Any:
     value = fields.get(key)
     if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
         raise Unfit(f"the field {key!r} must be {wanted}, not {_shown(value)}")
+    if key == "id" and not value and value is not None:
+        raise Unfit("the field 'id' must be a text that is not empty: leave it out for a new message")
     return value
 
 
@@ -178,13 +181,14 @@ def _check_against(call: Call, handlers: Mapping[str, HandlerInfo]) -> None:
     if handler.streams and call.message_id is not None:
         raise Unfit(f"the handler {call.name!r} streams: such a call takes no 'id'")
     try:
-        _signature_of(handler.function).bind(None, *call.args, **call.kwargs)
+        signature_of(handler.function).bind(None, *call.args, **call.kwargs)
     except TypeError as error:
         raise Unfit(f"the arguments do not fit {call.name!r}: {error}") from None
 
 
 @cache  # reading it costs more than all the rest of a line
-def _signature_of(function: Callable[..., Any]) -> inspect.Signature:
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a handler's function, the actor first."""
     return inspect.signature(function)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.table import Table
@@ -22,28 +22,36 @@ BAR = 30  # characters for all messages
 def as_table(summary: Summary) -> RenderableType:
     """The report for a terminal."""
     parts: list[RenderableType] = [_headline(summary), Text(), _outcomes(summary), Text(), _waits(summary)]
-    if summary.interrupted:
-        parts += [Text(), Text("Interrupted: what was not read yet is not in these numbers.", "yellow")]
-        parts += [Text(summary.drain, "yellow")] if summary.drain else []
-    return Group(Text(), *parts, Text())
+    return Group(Text(), *parts, *interruption(summary), Text())
+
+
+def interruption(summary: Summary) -> list[RenderableType]:
+    """What a report says of Ctrl-C."""
+    if not summary.interrupted:
+        return []
+    told: list[RenderableType] = [Text("Interrupted: what was not read yet is not in these numbers.", "yellow")]
+    return [Text(), *told, *([Text(summary.drain, "yellow")] if summary.drain else [])]
 
 
 def as_json(summary: Summary) -> str:
     """The report for a program."""
-    return json.dumps(
-        {
-            "actor": summary.actor,
-            "messages": summary.lines,
-            "outcomes": dict(summary.outcomes),
-            "spaces": summary.spaces,
-            "seconds": round(summary.seconds, 3),
-            "per_second": round(summary.throughput, 1),
-            "milliseconds": {name: _rounded(value) for name, value in _percentiles(summary).items()},
-            "restarts": summary.restarts,
-            "interrupted": summary.interrupted,
-            "drain": summary.drain,
-        }
-    )
+    return json.dumps(as_row(summary))
+
+
+def as_row(summary: Summary) -> dict[str, Any]:
+    """The report as what JSON can carry."""
+    return {
+        "actor": summary.actor,
+        "messages": summary.lines,
+        "outcomes": dict(summary.outcomes),
+        "spaces": summary.spaces,
+        "seconds": round(summary.seconds, 3),
+        "per_second": round(summary.throughput, 1),
+        "milliseconds": {name: _rounded(value) for name, value in _percentiles(summary).items()},
+        "restarts": summary.restarts,
+        "interrupted": summary.interrupted,
+        "drain": summary.drain,
+    }
 
 
 def milliseconds(seconds: float | None) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 HANDLED = Outcome.HANDLED.name.lower()
 INVALID = "invalid"  # the line was no call, or the runtime said that it cannot be one
+RETURNED = Outcome.RETURNED.name.lower()
 REFUSED = "refused"  # the call was fine, but its space did not accept it
 OUTCOME_OF: dict[type[NotHandled], Outcome] = {
     Rejected: Outcome.REJECTED,
@@ -80,11 +81,20 @@ def encode(result: Result) -> bytes:
     row: dict[str, Any] = {"space": result.space, "position": result.position, "outcome": result.outcome}
     if result.line is not None:
         row["line"] = result.line
-    if result.outcome == HANDLED:
-        row["reply"] = result.reply
-    else:
-        row["error"] = result.error
-    row["milliseconds"] = None if result.seconds is None else round(result.seconds * 1000, 3)
+    return _line(row | _end(result))
+
+
+def encode_alone(result: Result) -> bytes:
+    """The same of a call that is no line of many."""
+    return _line({"space": result.space, "outcome": result.outcome} | _end(result))
+
+
+def _end(result: Result) -> dict[str, Any]:
+    told = {"reply": result.reply} if result.outcome == HANDLED else {"error": result.error}
+    return told | {"milliseconds": None if result.seconds is None else round(result.seconds * 1000, 3)}
+
+
+def _line(row: dict[str, Any]) -> bytes:
     # A lone surrogate cannot be written as UTF-8, but its backslash form is the very escape that JSON has for it.
     return (_json(row) + "\n").encode("utf-8", "backslashreplace")
 

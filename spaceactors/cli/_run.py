@@ -12,7 +12,7 @@ from rich.console import Console
 
 from spaceactors.cli._load import load_actor, load_deps, load_settings
 from spaceactors.cli._report import as_json, as_table
-from spaceactors.cli._session import Job, Session, run_session
+from spaceactors.cli._session import Job, Lines, Session, run_session
 from spaceactors.cli._stores import make_store
 from spaceactors.cli._streams import open_sink, open_source
 
@@ -24,8 +24,8 @@ def run(
     target: str,
     /,
     *,
-    input: Annotated[str, Parameter(name=["--input", "-i"])] = "-",  # noqa: A002 (the option's name)
-    output: Annotated[str, Parameter(name=["--output", "-o"])] = "-",
+    input: Annotated[str, Parameter(name=["--input", "-i"], allow_leading_hyphen=True)] = "-",  # noqa: A002 (the option's name)
+    output: Annotated[str, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)] = "-",
     json: Annotated[bool, Switch] = False,
     deps: str | None = None,
     store: str | None = None,
@@ -70,13 +70,13 @@ def run(
             load_deps(actor, deps),
             in_flight,
             store=where,
-            once=Path(input).name if once else None,
             limits=settings.limits,
         )
         console = Console(stderr=True, highlight=False)
         with open_source(input) as source, open_sink(output) as sink:
+            lines = Lines(source, Path(input).name if once else None)
             quiet = json or not console.is_terminal or sink.isatty()
-            summary = trio.run(run_session, Session(job, source, sink), None if quiet else console)
+            summary = trio.run(run_session, Session(job, lines, sink), None if quiet else console)
     if json:
         print(as_json(summary), file=sys.stderr)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import trio
 from attrs import define, field, frozen
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from spaceactors import Actor, Limit, Runtime, Store
+    from spaceactors import Actor, HandlerInfo, Limit, Runtime, Store
     from spaceactors.cli._lines import Call, Invalid
 
 RESULTS_WAITING = 100  # for the writer: enough to write many at once, few enough to hold askers back behind a slow disk
@@ -39,8 +39,19 @@ class Job:
     deps: Mapping[str, Any]  # the keyword argument `deps`, or nothing
     in_flight: int  # calls without an answer after which the reader waits
     store: Store | None = None  # where the spaces are kept; None: in memory
-    once: str | None = None  # the input's name, where each of its lines is handled once
     limits: tuple[Limit, ...] = ()  # what the actor's handlers may name
+
+
+class Feed(Protocol):
+    """Where calls come from; `size` says how much of it there is, if that is known, and `read` how much was taken."""
+
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def read(self) -> int: ...
+
+    async def feed(self, intake: Intake) -> None:
+        """Hand over one call after the other, no faster than they are taken."""
 
 
 @define
@@ -48,8 +59,8 @@ class Session:
     """A run while it goes on."""
 
     job: Job
-    source: Source
-    sink: IO[bytes]
+    source: Feed
+    sink: IO[bytes] | None  # None: what became of each call is counted, and not written
     stops: Stops = field(factory=Stops)
     statistics: Statistics = field(factory=Statistics)
     intake: Intake | None = None  # as soon as the runtime is open
@@ -118,28 +129,45 @@ async def serve(session: Session, results: trio.MemorySendChannel[Result]) -> No
     async with trio.open_nursery() as askers:
         with session.stops.running:
             async with open_job(job) as runtime:
-                session.intake = Intake(runtime, handlers_of(job.actor), askers, results, job.in_flight)
+                handlers = handlers_of(job.actor)
+                session.intake = Intake(runtime, handlers, askers, results, job.in_flight, one_lane=job.one_lane)
                 with session.stops.reading:
-                    await read_lines(session.source, session.intake, job.once)
+                    await session.source.feed(session.intake)
                     await session.intake.wait_answered()
         if session.intake is not None:
             session.report = session.intake.runtime.report
             session.restarts = (await session.intake.runtime.snapshot()).restarts
 
 
-async def read_lines(source: Source, intake: Intake, once: str | None) -> None:
-    """Hand over one line after the other, no faster than they are taken."""
+@define
+class Lines:
+    """Calls as the lines of an input; with `once`, which is the input's name, each of them is handled once."""
 
-    def parsed(number: int, line: bytes | None) -> Call | Invalid:
-        parsed = parse_line(number, line, intake.handlers)
-        return parsed if once is None else identified(parsed, line or b"", once, intake.handlers)
+    source: Source
+    once: str | None = None
 
-    cutter = LineCutter()
-    async for chunk in source.chunks():
-        for number, line in cutter.feed(chunk):
-            await intake.take(parsed(number, line))
-    for number, line in cutter.finish():
-        await intake.take(parsed(number, line))
+    @property
+    def size(self) -> int | None:
+        """The bytes of the input."""
+        return self.source.size
+
+    @property
+    def read(self) -> int:
+        """The bytes that were read."""
+        return self.source.read
+
+    async def feed(self, intake: Intake) -> None:
+        """Hand over one line after the other."""
+        cutter = LineCutter()
+        async for chunk in self.source.chunks():
+            for number, line in cutter.feed(chunk):
+                await intake.take(self._parsed(number, line, intake.handlers))
+        for number, line in cutter.finish():
+            await intake.take(self._parsed(number, line, intake.handlers))
+
+    def _parsed(self, number: int, line: bytes | None, handlers: Mapping[str, HandlerInfo]) -> Call | Invalid:
+        parsed = parse_line(number, line, handlers)
+        return parsed if self.once is None else identified(parsed, line or b"", self.once, handlers)
 
 
 async def write_results(session: Session, written: trio.MemoryReceiveChannel[Result]) -> None:
@@ -148,7 +176,7 @@ async def write_results(session: Session, written: trio.MemoryReceiveChannel[Res
         batch = [first, *_waiting(written)]
         for result in batch:
             session.statistics.count(result)
-        if session.problem is None:
+        if session.sink is not None and session.problem is None:
             try:
                 await write(session.sink, b"".join(map(encode, batch)))
             except OutputFailed as error:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
 
-from spaceactors.cli._results import HANDLED, OUTCOMES, Result
+from spaceactors.cli._results import HANDLED, OUTCOMES, Result, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SMALLEST = 1e-6  # seconds; anything faster counts as this
 LARGEST = 1e6  # seconds; anything slower counts as this
+MOST_REASONS = 20  # different texts that are kept
+LONGEST_REASON = 200  # characters of one
 STEP = 1.02  # each bucket is 2 % wider than the one before: a percentile is wrong by 1 % at most
 
 
@@ -44,15 +46,60 @@ class Histogram:
 
 
 @define
+class Overlap:
+    """How many lanes were at work at the same moments; a lane is at work while a call to it has no answer."""
+
+    calls: Counter[object] = field(factory=Counter[object])  # without an answer now, by lane
+    most: int = 0
+    lane_seconds: float = 0.0
+    began: float | None = None  # the first call
+    last: float = 0.0  # the newest beginning or end
+
+    def begin(self, lane: object, now: float) -> None:
+        """A call begins."""
+        self._pass(now)
+        self.calls[lane] += 1
+        self.most = max(self.most, len(self.calls))
+
+    def end(self, lane: object, now: float) -> None:
+        """A call has its answer."""
+        self._pass(now)
+        self.calls[lane] -= 1
+        if not self.calls[lane]:
+            del self.calls[lane]
+
+    def _pass(self, now: float) -> None:
+        if self.began is None:
+            self.began = self.last = now
+        self.lane_seconds += len(self.calls) * (now - self.last)
+        self.last = now
+
+    @property
+    def seconds(self) -> float:
+        """From the first call to the last answer."""
+        return 0.0 if self.began is None else self.last - self.began
+
+    @property
+    def average(self) -> float:
+        """How many lanes were at work on average."""
+        return self.lane_seconds / self.seconds if self.seconds > 0 else float(self.most)
+
+
+@define
 class Statistics:
     """What a run has seen so far."""
 
     outcomes: Counter[str] = field(factory=Counter[str])
     durations: Histogram = field(factory=Histogram)
+    reasons: Counter[str] = field(factory=Counter[str])  # why calls were not handled: the first different ones
 
     def count(self, result: Result) -> None:
         """Count what became of one line."""
         self.outcomes[result.outcome] += 1
+        if result.outcome != HANDLED:
+            reason = f"{result.outcome}: {as_text(result.error)}"[:LONGEST_REASON]
+            if reason in self.reasons or len(self.reasons) < MOST_REASONS:
+                self.reasons[reason] += 1
         if result.seconds is not None:
             self.durations.add(result.seconds)
 

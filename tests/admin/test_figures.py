@@ -45,7 +45,8 @@ def counted(engine: Engine) -> Row:
     return row
 
 
-def test_C6_a_store_is_counted_kind_by_kind(engine: Engine) -> None:
+def test_a_store_is_counted_kind_by_kind(engine: Engine) -> None:
+    """The feature C6."""
     shop, clerk = kinds(counted(engine))["Shop"], kinds(counted(engine))["Clerk"]
     assert shop["status"] == {"passive": 3, "suspended": 1, "quarantined": 0, "stopped": 0}
     numbers = ("spaces", "history", "pending", "asleep", "questions", "timers", "dead_letters")

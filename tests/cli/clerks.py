@@ -42,6 +42,16 @@ class Clerk(Actor[int]):
             yield letter
 
     @handler
+    async def mixed(self) -> AsyncIterator[object]:
+        for item in ("two ", "words", {"a": 1}, [2], "end\n"):
+            yield item
+
+    @handler
+    async def halting(self, path: str) -> AsyncIterator[str]:
+        yield "first "
+        yield await trio.Path(path).read_text()
+
+    @handler
     async def memory(self) -> int:
         """The greatest memory of this process so far, in kB."""
         import resource
@@ -83,6 +93,16 @@ class Clerk(Actor[int]):
     @handler
     async def hang(self) -> None:
         await trio.sleep_forever()
+
+    @handler
+    async def hang_aloud(self) -> None:
+        await self.announce("hanging")
+        await trio.sleep_forever()
+
+    @handler
+    async def nap(self, text: str) -> str:
+        await trio.sleep(0.02)
+        return await self.say(text)
 
 
 class Owner(Actor):

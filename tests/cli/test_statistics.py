@@ -8,7 +8,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from spaceactors.cli._report import as_json, as_table, milliseconds, plural
 from spaceactors.cli._results import Result
@@ -78,11 +78,16 @@ def test_the_exit_code_of_an_interrupted_run_is_130() -> None:
     assert interrupted.exit_code == 130
 
 
-def table(report: Summary) -> str:
-    console = Console(width=100, color_system=None)
+def told_by(report: RenderableType) -> str:
+    """What a report looks like, without the spaces at the ends of its lines."""
+    console = Console(width=200, color_system=None)
     with console.capture() as captured:
-        console.print(as_table(report))
-    return captured.get()
+        console.print(report)
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+def table(report: Summary) -> str:
+    return told_by(as_table(report))
 
 
 def test_the_table_tells_all_that_the_report_promises() -> None:

@@ -73,6 +73,7 @@ def test_a_priority_is_a_name_or_a_number(priority: object) -> None:
         (b'{"space": "ann", "call": "say", "kwargs": []}', "'kwargs' must be an object"),
         (b'{"space": "ann", "call": "say", "args": ["a"], "group": 1}', "'group' must be a text"),
         (b'{"space": "ann", "call": "say", "args": ["a"], "id": 1}', "'id' must be a text"),
+        (b'{"space": "ann", "call": "say", "args": ["a"], "id": ""}', "'id' must be a text that is not empty"),
         (b'{"space": "ann", "call": "say", "args": ["a"], "priority": 9}', "no priority 9"),
         (b'{"space": "ann", "call": "say", "args": ["a"], "priority": "top"}', 'no priority "top"'),
         (b'{"space": "ann", "call": "say", "args": ["a"], "priority": true}', "'priority' must be"),

@@ -100,6 +100,17 @@ def test_files_are_read_and_written(tmp_path: Path) -> None:
     assert rows((tmp_path / "out.jsonl").read_bytes())[0]["reply"] == "1 hi"
 
 
+def test_a_dash_is_standard_input_and_output() -> None:
+    done = run(CLERK, "--input", "-", "--output", "-", given=line("ann", "say", "hi"))
+    assert rows(done.stdout)[0]["reply"] == "1 hi"
+
+
+def test_a_directory_is_no_input(tmp_path: Path) -> None:
+    done = run(CLERK, "--input", str(tmp_path))
+    assert b"this is a directory" in done.stderr
+    assert (done.stderr.count(b"\n"), done.returncode) == (1, 2)
+
+
 def test_an_empty_input_is_a_finished_run() -> None:
     done = run(CLERK, given="")
     assert (done.stdout, done.returncode) == (b"", 0)

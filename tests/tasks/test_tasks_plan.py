@@ -296,6 +296,18 @@ def test_a_plan_puts_a_higher_priority_into_an_earlier_wave():
     assert [[task.id for task in wave] for wave in plan.waves] == [["b"], ["a"]]
 
 
+def test_a_task_comes_behind_all_that_share_what_it_wants_alone_not_only_behind_the_last_of_them():
+    plan = plan_of(
+        [
+            Task(work, id="a", resources="y"),
+            Task(work, id="late reader", resources="y", shared="x"),
+            Task(work, id="reader", shared="x"),
+            Task(work, id="writer", resources="x"),
+        ]
+    )
+    assert str(plan) == "wave 1: a, reader\nwave 2: late reader\nwave 3: writer"
+
+
 def test_E4_a_rule_says_what_tasks_need_that_name_nothing():
     tasks = [Task(work, id="a", agent="writer"), Task(work, id="b", agent="writer"), Task(work, id="c", resources="c")]
     assert len(plan_of(tasks, resources=lambda task: [f"service:{task.agent}"]).waves) == 2

@@ -12,14 +12,14 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from spaceactors import HandlerInfo, handlers_of
-from spaceactors.cli._bench_report import Measured, as_json, as_table
+from spaceactors.cli._bench_report import Measured, as_object, as_table
 from spaceactors.cli._intake import Intake
 from spaceactors.cli._lines import Call, LineCutter, Unfit
 from spaceactors.cli._load import UnusableArgument, load_actor, load_deps, load_settings
 from spaceactors.cli._prompts import MOST_BYTES, count_spaces, deal, read_prompts
 from spaceactors.cli._session import Job, Session, run_session
 from spaceactors.cli._statistics import Overlap
-from spaceactors.cli._stores import AsJson, make_store, print_table
+from spaceactors.cli._stores import AsJson, make_store, print_rows, print_table
 from spaceactors.cli._streams import Source, open_source
 from spaceactors.cli._talk import choose_handler
 
@@ -97,7 +97,7 @@ def bench(
             if measured[-1].summary.interrupted:
                 break
     if json:
-        print(as_json(measured))
+        print_rows([as_object(measured)])
     else:
         print_table(as_table(measured))
     return max(one.summary.exit_code for one in measured)

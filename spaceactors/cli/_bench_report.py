@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -54,12 +53,12 @@ def times_faster(measured: Sequence[Measured]) -> float | None:
 # ---- for programs
 
 
-def as_json(measured: Sequence[Measured]) -> str:
+def as_object(measured: Sequence[Measured]) -> dict[str, Any]:
     """The report for a program; what was done one after another is beside it, under `one_lane`."""
     first, *others = [_fields(one) for one in measured]
     ratio = times_faster(measured)
     compared = {"one_lane": others[0], "times_faster": ratio and round(ratio, 2)} if others else {}
-    return json.dumps(first | compared, ensure_ascii=False)
+    return first | compared
 
 
 def _fields(one: Measured) -> dict[str, Any]:

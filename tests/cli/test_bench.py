@@ -15,7 +15,7 @@ import trio.testing
 
 from spaceactors import handlers_of, open_runtime
 from spaceactors.cli._bench import Prompts
-from spaceactors.cli._bench_report import Measured, as_json, as_table, times_faster
+from spaceactors.cli._bench_report import Measured, as_object, as_table, times_faster
 from spaceactors.cli._intake import Intake
 from spaceactors.cli._lines import Call
 from spaceactors.cli._prompts import ANYWHERE
@@ -136,6 +136,17 @@ def test_the_first_ctrl_c_finishes_what_was_accepted_and_reports(tmp_path: Path)
     assert "one_lane" not in told
 
 
+@pytest.mark.parametrize("json_", [(), ("--json",)])
+def test_a_reader_that_leaves_ends_it_quietly(json_: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "prompts").write_text("hi\n")
+    command = (sys.executable, "-m", "spaceactors.cli", "bench", CLERK, "-p", str(tmp_path / "prompts"), *json_)
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=ROOT, timeout=200, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 @pytest.mark.parametrize(
     ("arguments", "given", "told"),
     [
@@ -241,4 +252,4 @@ def test_what_a_reason_would_do_to_a_terminal_is_not_done() -> None:
     summary = summarize(statistics, actor="Clerk", spaces=2, seconds=1.0, restarts=0)
     one = Measured(summary, False, 2, 2, 1.5, statistics.reasons)
     assert "  1 × failed: \\x1b[31mred line" in told_by(as_table([one]))
-    assert json.loads(as_json([one]))["reasons"] == {"failed: \x1b[31mred\nline": 1}
+    assert as_object([one])["reasons"] == {"failed: \x1b[31mred\nline": 1}

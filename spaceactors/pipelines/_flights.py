@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from math import inf
 from typing import TYPE_CHECKING, Any, final
 
 import trio
 
 from spaceactors import _acting as acting
-from spaceactors._turn import descends
 from spaceactors.pipelines._options import PipelineError
 from spaceactors.pipelines._remember import Memory
 
@@ -24,20 +22,27 @@ if TYPE_CHECKING:
 class Flight:
     """One call that goes on, and all who wait for it."""
 
-    __slots__ = ("done", "error", "leader", "trace", "value")
+    __slots__ = ("_around", "_leader", "done", "error", "trace", "value")
 
     def __init__(self) -> None:
         self.done = trio.Event()
-        self.leader = trio.lowlevel.current_task()
+        # Who makes it; and the nurseries in which what that task started does not belong to the call.
+        self._leader = trio.lowlevel.current_task()
+        self._around = tuple(self._leader.child_nurseries)
         # How it ended; neither: who made it was cancelled.
         self.value: tuple[Any] | None = None
         self.error: Exception | None = None
         # Where the error was raised: each who raises it again would make its traceback longer.
         self.trace: TracebackType | None = None
 
-
-# The calls in which this task was started, or which it makes itself.
-_inside: ContextVar[tuple[Flight, ...]] = ContextVar("spaceactors.pipelines.inside", default=())
+    def needs(self, task: trio.lowlevel.Task) -> bool:
+        """Tell whether a task is a part of the call: who makes it, or one below."""
+        while task is not self._leader:
+            nursery = task.parent_nursery
+            if nursery is None or nursery in self._around:
+                return False
+            task = nursery.parent_task
+        return True
 
 
 @final
@@ -74,7 +79,6 @@ class Flights:
 
     async def _lead(self, here: Hashable, key: Hashable, call: Callable[[], Awaitable[Any]]) -> Any:
         flight = self._going[here] = Flight()
-        token = _inside.set((*_inside.get(), flight))
         try:
             value = await call()
             flight.value = (value,)
@@ -83,14 +87,13 @@ class Flights:
             flight.error, flight.trace = error, error.__traceback__
             raise
         finally:
-            _inside.reset(token)
             del self._going[here]
             flight.done.set()
         return value
 
     def _check_outside(self, flight: Flight) -> None:
         """Refuse to wait for a call of which this is a part: it would wait for itself."""
-        if flight in _inside.get() and descends(trio.lowlevel.current_task(), flight.leader):
+        if flight.needs(trio.lowlevel.current_task()):
             msg = f"stage {self._name!r} needs, to be remembered, what it is just working out: it asks for itself"
             raise PipelineError(msg)
 
@@ -99,7 +102,11 @@ class Flights:
         try:
             hash(key)
         except TypeError as error:
-            how = "give Cache(key=...) a function" if self._key is None else "have the key function give something"
-            msg = f"stage {self._name!r} cannot be remembered by what is not hashable ({error}): {how} that is"
+            remedy = (
+                "give Cache(key=...) a function whose result is"
+                if self._key is None
+                else "have the key function return something that is"
+            )
+            msg = f"stage {self._name!r} cannot be remembered by what is not hashable ({error}): {remedy}"
             raise PipelineError(msg) from None
         return key

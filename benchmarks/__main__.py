@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 from attrs import asdict
 
-from . import capacity, crowd, durable, messages, million
+from . import capacity, crowd, durable, messages, million, pipelines
 from ._measure import RESULTS, Result, pin
 
 BENCHMARKS = {
@@ -26,8 +26,11 @@ BENCHMARKS = {
     "idle": crowd.idle,
     "hold": capacity.hold,
     "limit-line": capacity.line,
+    "colocated": pipelines.colocated,
+    "by-hand": pipelines.hand,
+    "by-hand-sync": pipelines.hand_sync,
 }
-# These run on all cores.
+# These and the next run on all cores.
 DURABLE = {
     "durable-send": durable.send,
     "durable-send-nowait": durable.send_nowait,
@@ -37,7 +40,14 @@ DURABLE = {
     "million-opening": million.opening,
     "million-memory": million.memory,
 }
-ALL = BENCHMARKS | DURABLE
+PIPELINES = {
+    "agents": pipelines.agents,
+    "task-batch": pipelines.batch,
+    "processes": pipelines.processes,
+    **pipelines.CREATING,
+    "million-items": pipelines.million,
+}
+ALL = BENCHMARKS | DURABLE | PIPELINES
 
 
 def in_own_process(name: str) -> Result:

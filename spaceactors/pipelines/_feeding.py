@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from collections.abc import Generator
+from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast, final
 
 import trio
 
+from spaceactors.pipelines._at_once import at_once
 from spaceactors.pipelines._call import INLINE
 from spaceactors.pipelines._options import PipelineError
 from spaceactors.pipelines._stage import StageKind
@@ -14,7 +17,7 @@ from spaceactors.pipelines._straight import AT_A_STRETCH, Stretch
 from supervisors._drain import current_signal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 
     from spaceactors.pipelines._place import Place
 
@@ -32,11 +35,17 @@ class Feed:
         self._stretch = Stretch()
         # What an async source waits in; cancelled to take nothing more from it.
         self._pulling = trio.CancelScope()
+        self._may_begin = trio.Event()
+
+    def begin(self) -> None:
+        """Take from the source from now on: all that is behind it is there."""
+        self._may_begin.set()
 
     def stop(self) -> None:
         """Take nothing more from the source; what was taken goes on."""
-        self._stretch.is_over = True
+        self._stretch.end()
         self._pulling.cancel()
+        self._may_begin.set()
 
     async def run(self) -> None:
         """Take from the source until it ends, or is stopped."""
@@ -44,82 +53,135 @@ class Feed:
         assert signal is not None  # noqa: S101  (it is a supervised child)
         try:
             with signal.calling(self.stop):
-                await self._run()
+                await self._may_begin.wait()
+                if not self._stretch.is_last:
+                    await self._run()
         finally:
             self._place.exits.close()
 
     async def _run(self) -> None:
         stage = self._flow.graph.source
-        is_producer = stage.kind is StageKind.PRODUCER
-        source = stage._fn() if is_producer else self._source
-        context = self._flow.calls_context(stage)
+        source: Any = self._source
+        if stage.kind is StageKind.PRODUCER:
+            with self._in_source():
+                source = stage._fn()
+            self._flow.count.total = length(source)
+        context = stage._rules.context or INLINE
         if hasattr(source, "__aiter__"):
-            await self._take_async(cast("AsyncIterable[Any]", source))
+            await self._take_async(partial(aiter, source))
         elif not hasattr(source, "__iter__"):
             msg = f"{stage!r} must give something to iterate over, async or not, not {source!r}"
             raise PipelineError(msg)
         elif context != INLINE:
-            await self._take_async(self._from_context(context, cast("Iterable[Any]", source)))
-        elif self._place.is_straight and is_producer:
-            await self._place.run_straight(cast("Iterable[Any]", source), self._stretch)
+            await self._take_async(partial(self._from_context, context, source))
         else:
-            await self._take(cast("Iterable[Any]", source))
+            await self._take(source)
+
+    @contextmanager
+    def _in_source(self) -> Generator[None]:
+        """Have what is raised in the block tell that it was the source."""
+        try:
+            yield
+        except Exception as error:
+            self._place.mark_source(error)
+            raise
+
+    # ---- a source that does not wait
 
     async def _take(self, source: Iterable[Any]) -> None:
-        for taken, value in enumerate(source, start=1):
+        with self._in_source():
+            iterator = iter(source)
+        try:
+            if self._place.is_straight:
+                await self._place.run_straight(iterator, self._stretch)
+            else:
+                await self._take_all(iterator)
+        except Exception as error:
+            self._flow.fail(error)  # before what the source raises at its end
+            raise
+        finally:
+            with self._in_source():
+                self._end_of(iterator)()
+
+    async def _take_all(self, iterator: Iterator[Any]) -> None:
+        for taken, value in enumerate(self._told(iterator), start=1):
+            self._flow.count.taken += 1
             await self._pass_on(value)
-            if self._stretch.is_over:
+            if self._stretch.is_last:
                 break
             if not taken % AT_A_STRETCH:
                 await trio.lowlevel.checkpoint()
 
+    def _told(self, iterator: Iterator[Any]) -> Iterator[Any]:
+        with self._in_source():
+            for value in iterator:  # noqa: UP028  (`yield from` would close it with this one)
+                yield value
+
     async def _pass_on(self, value: Any) -> None:
-        item = self._flow.take(value)
+        item = self._flow.item(0, value)
         done = await self._place.work(item) if self._place.working else ()
         await self._place.exits.send(item, (0, *done))
 
-    async def _take_async(self, source: AsyncIterable[Any]) -> None:
+    def _end_of(self, iterator: Iterator[Any]) -> Callable[[], object]:
+        """Return how to close what is iterated over: a generator, or what the pipeline's own producer opened."""
+        ours = isinstance(iterator, Generator) or self._flow.graph.source.kind is StageKind.PRODUCER
+        return getattr(iterator, "close", _nothing) if ours else _nothing
+
+    # ---- a source that waits
+
+    async def _take_async(self, source: Callable[[], AsyncIterator[Any]]) -> None:
         """Take from an async source; it runs in a task of its own, so that a stop cuts off nothing but its waiting."""
         send, receive = trio.open_memory_channel[Any](0)
-        failure: list[Exception] = []
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._pull, aiter(source), send, failure)
-            async with receive:
-                async for value in receive:
-                    await self._pass_on(value)
-        if failure:
-            raise failure[0]
+        await at_once([partial(self._pull, source, send), partial(self._receive, receive)])
 
-    async def _pull(
-        self, source: AsyncIterator[Any], send: trio.MemorySendChannel[Any], failure: list[Exception]
-    ) -> None:
-        async with send:
-            try:
-                with self._pulling:
-                    await self._pull_all(source, send)
-            except trio.BrokenResourceError:
-                pass  # the stream was cut off
-            except Exception as error:
-                self._place.mark((), error)
-                failure.append(error)
+    async def _receive(self, receive: trio.MemoryReceiveChannel[Any]) -> None:
+        with receive:
+            async for value in receive:
+                await self._pass_on(value)
+
+    async def _pull(self, source: Callable[[], AsyncIterator[Any]], send: trio.MemorySendChannel[Any]) -> None:
+        with send, self._in_source(), self._pulling:
+            await self._pull_all(source(), send)
 
     async def _pull_all(self, source: AsyncIterator[Any], send: trio.MemorySendChannel[Any]) -> None:
         if not hasattr(source, "aclose"):
-            async for value in source:
-                await _hand_over(send, value)
+            await self._pull_each(source, send)
             return
         async with aclosing(cast("AsyncGenerator[Any]", source)):
-            async for value in source:
-                await _hand_over(send, value)
+            await self._pull_each(source, send)
+
+    async def _pull_each(self, source: AsyncIterator[Any], send: trio.MemorySendChannel[Any]) -> None:
+        async for value in source:
+            self._flow.count.taken += 1
+            # To stop taking must not lose what was taken.
+            with trio.CancelScope(shield=True):
+                try:
+                    await send.send(value)
+                except trio.BrokenResourceError:
+                    return  # the other half was cut off
+            if self._stretch.is_last:
+                break
 
     async def _from_context(self, context: str, source: Iterable[Any]) -> AsyncGenerator[Any]:
-        world = self._flow.world
-        iterator = await world.run_in(context, iter, (source,))
-        while (value := await world.run_in(context, next, (iterator, _END))) is not _END:
-            yield value
+        run_in = self._flow.world.run_in
+        iterator = await run_in(context, iter, (source,))
+        try:
+            while True:
+                # Nobody can end it in a thread, and what it gives in the end must not be lost.
+                with trio.CancelScope(shield=True):
+                    value = await run_in(context, next, (iterator, _END))
+                if value is _END:
+                    return
+                yield value
+        finally:
+            with trio.CancelScope(shield=True):
+                await run_in(context, self._end_of(iterator), ())
 
 
-async def _hand_over(send: trio.MemorySendChannel[Any], value: Any) -> None:
-    """Hand over what was taken: to stop taking must not lose it."""
-    with trio.CancelScope(shield=True):
-        await send.send(value)
+def length(source: object) -> int | None:
+    """Return how many items a source will give, if it knows."""
+    return len(cast("Any", source)) if hasattr(source, "__len__") else None
+
+
+def _nothing() -> None:
+    pass

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, final
 
 import trio
 
-from spaceactors.pipelines._call import INLINE
 from spaceactors.pipelines._items import SKIPPED_KEPT, Item, SkippedItem, StageCount, StreamCount
 from spaceactors.pipelines._stage import StageKind
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
     from spaceactors.pipelines._call import StageCall
     from spaceactors.pipelines._graph import Graph
-    from spaceactors.pipelines._stage import Stage
     from spaceactors.pipelines._world import World
 
     Channel = tuple[trio.MemorySendChannel[Item], trio.MemoryReceiveChannel[Item]]
+    # Results, each with how many items of the source it stands for.
+    Results = tuple[trio.MemorySendChannel[tuple[Any, int]], trio.MemoryReceiveChannel[tuple[Any, int]]]
 
 
 @final
@@ -39,6 +40,8 @@ class Flow:
         self.world = world
         self.count = StreamCount(tuple(StageCount() for _ in graph.stages), trio.current_time())
         self.failure: Exception | None = None
+        # Around all that runs: once something has failed, the rest is cut off.
+        self.scope = trio.CancelScope()
         self.skipped = deque[SkippedItem](maxlen=SKIPPED_KEPT)
         # In front of each place, by the first stage there. Who sends to one has a clone, so that it ends with the last.
         self.inboxes: dict[int, Channel] = {
@@ -46,14 +49,11 @@ class Flow:
         }
         self._place_of = {number: group[0] for group in groups for number in group}
         self.ends_in_sink = graph.stages[graph.output].kind is StageKind.SINK
-        self.results: tuple[trio.MemorySendChannel[Any], trio.MemoryReceiveChannel[Any]]
-        self.results = trio.open_memory_channel[Any](buffer)
+        if self.ends_in_sink:
+            self.count.read = None
+        self.results: Results = trio.open_memory_channel[tuple[Any, int]](buffer)
         self._needed = graph.needed_by(graph.output)
         self._missing = [len(set(needs)) for needs in graph.upstream]
-
-    def calls_context(self, stage: Stage[Any]) -> str:
-        """Return in which context the source is iterated over."""
-        return stage._rules.context or INLINE
 
     def next_of(self, number: int) -> tuple[int, ...]:
         """Return the stages in other places that take a stage's results."""
@@ -71,11 +71,6 @@ class Flow:
         values[number] = value
         return Item(values, self._missing.copy(), weight)
 
-    def take(self, value: Any) -> Item:
-        """Make an item of what the source has given, and count it."""
-        self.count.taken += 1
-        return self.item(0, value)
-
     def args(self, number: int, item: Item) -> tuple[Any, ...]:
         """Return what a stage is called with."""
         return tuple([item.values[one] for one in self.graph.upstream[number]])
@@ -90,9 +85,12 @@ class Flow:
             self.count.skipped += item.weight
 
     def fail(self, error: Exception) -> None:
-        """Remember why the stream ends: the first reason."""
+        """Remember the first reason why the stream ends, and cut off what is inside; note the others at it."""
         if self.failure is None:
             self.failure = error
+            self.scope.cancel()
+        elif self.failure is not error:
+            self.failure.add_note(f"something else failed too: {type(error).__name__}: {error}")
 
     def waiting(self) -> dict[int, int]:
         """Return how many items wait in front of each place, by its first stage."""
@@ -100,9 +98,11 @@ class Flow:
 
     def close_all(self) -> None:
         """Let nothing more in or out."""
-        for channels in (*self.inboxes.values(), self.results):
-            for channel in channels:
-                channel.close()
+        for send, receive in self.inboxes.values():
+            send.close()
+            receive.close()
+        for channel in self.results:
+            channel.close()
 
 
 @final
@@ -111,10 +111,11 @@ class Exits:
 
     def __init__(self, flow: Flow, members: Iterable[int]) -> None:
         self._flow = flow
+        self._output = flow.graph.output
         self._targets = {number: flow.next_of(number) for number in members}
         heads = {head for targets in self._targets.values() for head in targets}
         self._channels = {head: flow.inboxes[head][0].clone() for head in heads}
-        delivers = flow.graph.output in self._targets and not flow.ends_in_sink
+        delivers = self._output in self._targets and not flow.ends_in_sink
         self._results = flow.results[0].clone() if delivers else None
 
     @property
@@ -128,20 +129,24 @@ class Exits:
             for head in self._targets[number]:
                 item.missing[head] -= 1
                 if not item.missing[head]:
-                    await self._channels[head].send(item)
-            if number == self._flow.graph.output:
+                    await self._send_to(head, item)
+            if number == self._output:
                 await self._deliver(item)
+
+    async def _send_to(self, head: int, item: Item) -> None:
+        try:
+            await self._channels[head].send(item)
+        except trio.BrokenResourceError:
+            # The place behind has failed, or was cut off: that this one is, too, is on its way.
+            await trio.sleep_forever()
 
     async def _deliver(self, item: Item) -> None:
         """Give the result of an item to who reads, or to nobody."""
-        count = self._flow.count
-        count.delivered += item.weight
+        self._flow.count.delivered += item.weight
         if self._results is None:
             return
-        try:
-            await self._results.send(item.values[self._flow.graph.output])
-        except trio.BrokenResourceError:
-            count.unread += item.weight
+        with suppress(trio.BrokenResourceError):  # nobody reads any more
+            await self._results.send((item.values[self._output], item.weight))
 
     def close(self) -> None:
         """Tell those behind that nothing more comes from here."""

@@ -143,11 +143,23 @@ class StreamCount:
 
     stages: tuple[StageCount, ...]
     began: float
+    # When it was over.
+    ended: float | None = None
     total: int | None = None
     taken: int = 0
     delivered: int = 0
-    unread: int = 0
+    # Of those delivered, whose results were read; None: there is nothing to read.
+    read: int | None = 0
     skipped: int = 0
+
+    def end(self, now: float) -> None:
+        """Take note that it is over, once."""
+        if self.ended is None:
+            self.ended = now
+
+    def seconds(self, now: float) -> float:
+        """Return how long it has taken, so far or in all."""
+        return (now if self.ended is None else self.ended) - self.began
 
     def progress(self, graph: Graph, waiting: Mapping[int, int], now: float) -> StreamProgress:
         """Return the figures of now; `waiting` by number of the stage in front of which they stand."""
@@ -156,10 +168,10 @@ class StreamCount:
             for number, one in enumerate(self.stages)
             if number
         }
-        seconds = now - self.began
-        return StreamProgress(stages, self.taken, self.delivered, self.skipped, self.total, seconds)
+        return StreamProgress(stages, self.taken, self.delivered, self.skipped, self.total, self.seconds(now))
 
     def report(self, now: float) -> StreamReport:
         """Return what became of all items."""
         left = self.taken - self.delivered - self.skipped
-        return StreamReport(self.taken, self.delivered, self.unread, self.skipped, left, now - self.began)
+        unread = 0 if self.read is None else self.delivered - self.read
+        return StreamReport(self.taken, self.delivered, unread, self.skipped, left, self.seconds(now))

@@ -10,19 +10,23 @@ import math
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, final
+from weakref import WeakSet
 
 import trio
 
-from spaceactors.pipelines._feeding import Feed
+from spaceactors.pipelines._feeding import Feed, length
 from spaceactors.pipelines._flow import Flow
 from spaceactors.pipelines._options import PipelineError, check_count
 from spaceactors.pipelines._pipeline import open_world
-from spaceactors.pipelines._place import Place, run_place
+from spaceactors.pipelines._place import Place
 from spaceactors.pipelines._stage import StageKind
+from spaceactors.pipelines._workers import run_place
 from supervisors import ChildSpec, Restart, RestartLimit, RestartLimitExceeded, open_supervisor
+from supervisors._block import is_fatal, without_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+    from typing import NoReturn
 
     from spaceactors.pipelines._items import SkippedItem, StreamProgress, StreamReport
     from spaceactors.pipelines._pipeline import Pipeline
@@ -33,8 +37,9 @@ I_contra = TypeVar("I_contra", contravariant=True)
 O_co = TypeVar("O_co", covariant=True)
 
 
+@final
 class StreamClosed(PipelineError):
-    """The stream takes nothing more: it was stopped, drained, or has failed."""
+    """The stream takes or gives nothing more: it was stopped, drained, or has failed; the text says which."""
 
 
 @final
@@ -50,11 +55,11 @@ class Stream(Generic[I_contra, O_co]):
         # Into which `send` puts items; None: they come from a source.
         self._door = door
         self._supervisor: Supervisor | None = None
-        self._has_readers = False
-        # Set when all has come to its end; and when it has ended, in whatever way.
-        self._done = trio.Event()
+        # The tasks that have read.
+        self._readers = WeakSet[trio.lowlevel.Task]()
+        # Set when it has ended, in whatever way; and whether all has come to its end then.
         self._over = trio.Event()
-        self._report: StreamReport | None = None
+        self._is_done = False
 
     def __repr__(self) -> str:
         """Return the pipeline's name, and how far it is."""
@@ -91,33 +96,63 @@ class Stream(Generic[I_contra, O_co]):
 
     def __aiter__(self) -> Stream[I_contra, O_co]:
         """Read the results."""
-        self._has_readers = True
+        self._readers.add(trio.lowlevel.current_task())
         return self
 
     async def __anext__(self) -> O_co:
-        """Wait for the next result."""
+        """Wait for the next result.
+
+        Raises:
+            StreamClosed: results were dropped, because nobody had begun to read, or the stream has failed.
+
+        """
+        self._readers.add(trio.lowlevel.current_task())
         try:
-            return cast("O_co", await self._flow.results[1].receive())
+            value, weight = await self._flow.results[1].receive()
         except trio.EndOfChannel:
-            raise StopAsyncIteration from None
+            if self._flow.failure is None:
+                raise StopAsyncIteration from None
+            # Who reads inside the block is cancelled instead; others must not take this for the end.
+            await self._over.wait()
+            msg = f"{self!r} has failed: what was inside is lost"
+            raise StreamClosed(msg) from self._flow.failure
+        except trio.ClosedResourceError:
+            msg = (
+                f"{self!r} has dropped its results: begin to read before its block ends, and before wait_done or drain"
+            )
+            raise StreamClosed(msg) from None
+        self._flow.count.read = (self._flow.count.read or 0) + weight
+        return cast("O_co", value)
+
+    def _drop_unless_read(self) -> None:
+        """Drop the results, unless another task reads them."""
+        if not set(self._readers) - {trio.lowlevel.current_task()}:
+            self._flow.results[1].close()
 
     async def wait_done(self) -> None:
-        """Wait until all items of the source have come to their end. If nobody reads the results, they are dropped."""
-        if not self._has_readers:
-            self._flow.results[1].close()
-        await self._done.wait()
+        """Wait until all items of the source have come to their end.
+
+        If no other task has begun to read the results, they are dropped. Raises `StreamClosed` if the stream is cut off
+        before.
+        """
+        self._drop_unless_read()
+        await self._over.wait()
+        if not self._is_done:
+            msg = f"{self!r} was cut off: {self.report}"
+            raise StreamClosed(msg) from self._flow.failure
 
     async def drain(self, timeout: float | None = None) -> StreamReport:
         """Take nothing more and finish what is inside; what is left after `timeout` seconds is cancelled.
 
-        Results are dropped from now on, where nobody has begun to read.
+        If no other task has begun to read the results, they are dropped. To read the rest of them here, call
+        `stop_source` instead and go on reading.
         """
-        if not self._has_readers:
-            self._flow.results[1].close()
+        self._drop_unless_read()
         self.stop_source()
         assert self._supervisor is not None  # noqa: S101  (nobody else has the stream before it is open)
         await self._supervisor.drain(timeout)
-        return self._flow.count.report(trio.current_time())
+        self._ended()
+        return self.report
 
     # ---- looking at it
 
@@ -147,7 +182,8 @@ class Stream(Generic[I_contra, O_co]):
     @property
     def report(self) -> StreamReport:
         """What became of its items; as far as they are, until it has ended."""
-        return self._flow.count.report(trio.current_time()) if self._report is None else self._report
+        count = self._flow.count
+        return count.report(trio.current_time() if count.ended is None else count.ended)
 
     def tree(self) -> Tree:
         """Return its places as the supervised children that they are."""
@@ -158,16 +194,24 @@ class Stream(Generic[I_contra, O_co]):
 
     def _opened(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
+        self._feed.begin()
+
+    def _done(self) -> None:
+        self._is_done = True
+        self._ended()
 
     def _left(self) -> None:
         """Have what is inside finish with nobody to read it."""
         self.stop_source()
         self._flow.results[1].close()
 
-    def _closed(self) -> None:
-        self._report = self._flow.count.report(trio.current_time())
-        self._flow.close_all()
+    def _ended(self) -> None:
+        self._flow.count.end(trio.current_time())
         self._over.set()
+
+    def _closed(self) -> None:
+        self._flow.close_all()
+        self._ended()
 
 
 def _places(flow: Flow, groups: Iterable[tuple[int, ...]]) -> list[Place]:
@@ -189,22 +233,19 @@ def _specs(flow: Flow, feed: Feed, places: list[Place], stream: Stream[Any, Any]
         async def watched() -> None:
             try:
                 await run()
-            except Exception as error:
-                flow.fail(_bare(error))
+            except BaseException as error:
+                rest = without_cancellation(error)
+                if isinstance(rest, Exception):
+                    flow.fail(rest)
                 raise
             at_work.discard(place)
             if not at_work:
-                stream._done.set()
-                stream._over.set()
+                stream._done()
 
         # It ends by itself when those before it have, however long that takes.
         return ChildSpec(place.name, watched, restart=Restart.TRANSIENT, shutdown=math.inf)
 
-    def working(place: Place) -> ChildSpec:
-        rules = flow.graph.stages[place.members[0]]._rules
-        return child(place, partial(run_place, place, rules.concurrency, ordered=rules.ordered))
-
-    return [*map(working, reversed(places[1:])), child(places[0], feed.run)]
+    return [*(child(place, partial(run_place, place)) for place in reversed(places[1:])), child(places[0], feed.run)]
 
 
 @asynccontextmanager
@@ -217,67 +258,82 @@ async def open_stream(
     """Open a pipeline as a stream."""
     check_count("buffer", buffer)
     graph, calls = pipeline.parts()
-    if source is not None and graph.source.kind is StageKind.PRODUCER:
-        msg = f"pipeline {pipeline.name!r} has a producer of its own: open it without a source"
-        raise PipelineError(msg)
+    _check_source(pipeline, source, graph.source.kind)
     async with open_world(pipeline, world) as opened:
         flow = Flow(graph, calls, pipeline.plan.numbered_groups(), opened, buffer)
+        flow.count.total = length(source)
+        places = _places(flow, pipeline.plan.numbered_groups())
         door, items = trio.open_memory_channel[Any](0)
         sends = source is None and graph.source.kind is StageKind.INPUT
-        places = _places(flow, pipeline.plan.numbered_groups())
         feed = Feed(places[0], items if sends else source)
-        flow.count.total = _length(source)
         stream: Stream[I_contra, O_co] = Stream(flow, feed, door if sends else None)
+        error: BaseException | None = None
         try:
-            with trio.CancelScope() as scope:
-                async with _running(pipeline.name, stream, _specs(flow, feed, places, stream), scope):
-                    yield stream
-        except BaseException as error:
-            raised = _instead(error, flow.failure)
-            if raised is error:
-                raise
-            raise raised from raised.__cause__
+            async with _running(pipeline.name, stream, _specs(flow, feed, places, stream), flow):
+                yield stream
+        except BaseException as raised:
+            error = raised
         finally:
             stream._closed()
+        if flow.failure is not None:
+            error = _with_failure(error, flow.failure)
+        if error is not None:
+            _raise_as_it_is(error)
+
+
+def _check_source(pipeline: Pipeline[Any, Any], source: object, kind: StageKind) -> None:
+    if source is None:
+        return
+    if kind is StageKind.PRODUCER:
+        msg = f"pipeline {pipeline.name!r} has a producer of its own: open it without a source"
+        raise PipelineError(msg)
+    if not hasattr(source, "__aiter__") and not hasattr(source, "__iter__"):
+        msg = (
+            f"the source of pipeline {pipeline.name!r} must be something to iterate over, async or not, not {source!r}"
+        )
+        raise PipelineError(msg)
 
 
 @asynccontextmanager
-async def _running(
-    name: str, stream: Stream[Any, Any], specs: list[ChildSpec], scope: trio.CancelScope
-) -> AsyncGenerator[None]:
-    async with open_supervisor(specs, name=name, limit=RestartLimit(0, 1.0)) as supervisor:
-        stream._opened(supervisor)
-        try:
-            yield
-        except BaseException:
-            # Nobody waits for its results: what is inside is cut off, in order.
-            scope.cancel()
-            raise
-        finally:
-            stream._left()
+async def _running(name: str, stream: Stream[Any, Any], specs: list[ChildSpec], flow: Flow) -> AsyncGenerator[None]:
+    with flow.scope:
+        async with open_supervisor(specs, name=name, limit=RestartLimit(0, 1.0)) as supervisor:
+            stream._opened(supervisor)
+            try:
+                yield
+            except BaseException as error:
+                # Nobody waits for its results: what is inside is cut off, in order. A drain from outside cancels the
+                # body too, and means what is inside to finish; whatever else cancels it, tells the supervisor itself.
+                if without_cancellation(error) is not None:
+                    flow.scope.cancel()
+                raise
+            finally:
+                stream._left()
 
 
-def _length(source: object) -> int | None:
-    return len(cast("Any", source)) if hasattr(source, "__len__") else None
+def _with_failure(error: BaseException | None, failure: Exception) -> BaseException:
+    """Return what comes out of a stream that has failed, and whose supervisor raised something, or nothing.
 
-
-def _bare(error: Exception) -> Exception:
-    """Return the one error that nurseries have wrapped, or the group if there are several."""
-    match error:
-        case ExceptionGroup(exceptions=[Exception() as one]):
-            return _bare(one)
-        case _:
-            return error
-
-
-def _instead(error: BaseException, failure: Exception | None) -> BaseException:
-    """Return what a stream raises for what its supervisor did: the stage's own error instead of the limit's."""
-    if failure is None:
-        return error
-    if isinstance(error, RestartLimitExceeded):
+    The failure instead of the supervisor's word for it; together with the body's own error, if there is one.
+    """
+    if isinstance(error, RestartLimitExceeded) or without_cancellation(error) is None:
         return failure
-    if not isinstance(error, BaseExceptionGroup):
+    assert error is not None  # noqa: S101
+    if is_fatal(error):
         return error
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    parts = [failure if isinstance(one, RestartLimitExceeded) else one for one in group.exceptions]
-    return group if failure not in parts else group.derive(parts)
+    others: list[Any] = [error]
+    if isinstance(error, ExceptionGroup):
+        group = cast("ExceptionGroup[Exception]", error)
+        parts = [one for one in group.exceptions if not isinstance(one, RestartLimitExceeded)]
+        others = parts if len(parts) < len(group.exceptions) else others
+    return BaseExceptionGroup("a stream failed, and so did the block that opened it", [failure, *others])
+
+
+def _raise_as_it_is(error: BaseException) -> NoReturn:
+    """Raise an error without a word of what happened since, such as the cancellation that it brought about."""
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context
+        del error, context

@@ -16,6 +16,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, cast, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from spaceactors.tasks._current import current_voice, set_current_voice
 from spaceactors.tasks._figures import WaitsFor
@@ -75,8 +76,6 @@ class Floor:
         self._taken = 0
         # Who has everything but a slot, first come first.
         self._complete = dict[Job, None]()
-        # Whether nothing is started for the moment, because more is about to change.
-        self._hushed = False
         self._idle: trio.Event | None = None
 
     @property
@@ -86,6 +85,7 @@ class Floor:
 
     # ---- coming and going
 
+    @enable_ki_protection
     def accept(self, jobs: Iterable[Job]) -> None:
         """Take tasks, and start what can start."""
         now = trio.current_time()
@@ -97,15 +97,11 @@ class Floor:
             self._consider(job)
         self.fill()
 
-    def cancel(self, jobs: Iterable[Job], why: str) -> None:
+    @enable_ki_protection
+    def cancel(self, jobs: list[Job], why: str) -> None:
         """Have tasks end; those of which nothing runs have ended when this returns."""
-        self._hushed = True
-        try:
-            for job in tuple(jobs):
-                self._cancel(job, why)
-        finally:
-            self._hushed = False
-        self.fill()
+        for job in jobs:
+            self._cancel(job, why)
 
     def _cancel(self, job: Job, why: str) -> None:
         job.why_cancelled = why
@@ -114,6 +110,7 @@ class Floor:
         elif job.scope is not None:
             job.scope.cancel(why)
 
+    @enable_ki_protection
     def close(self, why: str) -> None:
         """Start nothing any more, and end what waits; what runs is ended by its pool."""
         self.closed = True
@@ -167,7 +164,7 @@ class Floor:
 
     def fill(self) -> None:
         """Give all slots that are free to those who come first."""
-        while self._taken < self._slots and not self.closed and not self._hushed:
+        while self._taken < self._slots and not self.closed:
             job = next(filter(self.board.is_free, self._complete), None)
             if job is not None:
                 self._give_slot(job)
@@ -215,8 +212,12 @@ class Floor:
 
     # ---- the way of one task
 
+    @enable_ki_protection
     async def _live(self, job: Job) -> None:
-        """Be the child that runs a task, or brings it back to where it waits for a slot."""
+        """Be the child that runs a task, or brings it back to where it waits for a slot.
+
+        Ctrl-C may reach the function of the task, and nothing of ours: nobody waits for one that is half ended.
+        """
         job.scope = trio.CancelScope()
         outcome: Outcome | None = None
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import trio
 from attrs import frozen
+from trio.lowlevel import enable_ki_protection
 
 from spaceactors.tasks._checks import names_in
 from spaceactors.tasks._door import Door
@@ -82,6 +83,7 @@ class TaskManager:
 
     # ---- running
 
+    @enable_ki_protection
     async def run(self, tasks: Iterable[Task[T]]) -> list[TaskResult[T]]:
         """Run tasks, and return their results in the same order when all have ended.
 
@@ -104,6 +106,7 @@ class TaskManager:
             await self._take_back(call)
 
     @asynccontextmanager
+    @enable_ki_protection
     async def as_completed(self, tasks: Iterable[Task[T]]) -> AsyncGenerator[AsyncIterator[TaskResult[T]]]:
         """Run tasks, and give their results as they come.
 

@@ -100,8 +100,8 @@ async def _opened(plan: ManagerPlan) -> AsyncGenerator[TaskManager]:
         if plan.stalled_after is not None:
             launch("watch", manager._stalls.run)
         try:
+            manager._open()
             with nullcontext() if signal is None else signal.calling(manager._begin_drain):
-                manager._open()
                 yield manager
                 await manager._finish()
         finally:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast, final
 
 import trio
 from attrs import frozen
+from trio.lowlevel import disable_ki_protection
 
 from spaceactors.tasks._errors import TaskCancelled, TaskTimeout
 from spaceactors.tasks._task import TaskStatus, agent_of
@@ -88,6 +89,7 @@ def _is_tried_again(error: Exception, retry: Retry) -> bool:
     return all(isinstance(leaf, retry.on) for leaf in leaves_of(error))
 
 
+@disable_ki_protection
 async def _called(task: Task[Any]) -> Any:
     value = cast("object", task.fn(*task.args))
     if inspect.isawaitable(value):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import trio
+from trio.lowlevel import currently_ki_protected
 from trio.testing import wait_all_tasks_blocked
 
+from spaceactors import Retry
 from spaceactors.tasks import Task, TaskCancelled, TaskCycle, TasksClosed, TaskStatus, open_task_manager
-from supervisors import ChildSpec, Limit, Limits, Locks, draining, open_supervisor, until_drain
+from supervisors import ChildSpec, Limit, Limits, Locks, draining, open_supervisor, until_drain, wait_drain
 
 
 class Boom(Exception):
@@ -278,6 +280,24 @@ async def test_what_concerns_the_whole_program_comes_out_of_the_block(error, aut
     assert trio.current_time() == pytest.approx(1)
 
 
+async def test_ctrl_c_may_reach_the_function_of_a_task_and_nothing_that_keeps_count(autojump_clock):
+    protected = []
+
+    async def look():
+        protected.append(currently_ki_protected())
+        raise Boom
+
+    def wait(_):
+        protected.append(currently_ki_protected())
+        return 0.0
+
+    async with open_task_manager() as manager:
+        await manager.run([Task(look, retry=Retry(2, wait=wait))])
+        async with manager.as_completed([]):
+            assert not currently_ki_protected()
+    assert protected == [False, True, False]
+
+
 async def test_a_reader_of_events_ends_with_the_manager(autojump_clock):
     async with trio.open_nursery() as nursery:
         ended = trio.Event()
@@ -317,6 +337,20 @@ async def test_a_drain_finishes_what_was_accepted_and_refuses_the_rest(autojump_
     assert statuses(seen) == ["succeeded"] * 3
     assert report.clean
     assert trio.current_time() == pytest.approx(6)
+
+
+async def test_a_manager_that_is_opened_after_the_drain_began_takes_nothing(autojump_clock):
+    refused = []
+
+    async def body():
+        await wait_drain()
+        async with open_task_manager() as manager:
+            with pytest.raises(TasksClosed):
+                await manager.run([Task(trio.sleep, 1)])
+            refused.append(1)
+
+    await drained(body, grace=10, after=1)
+    assert refused == [1]
 
 
 async def test_when_the_grace_of_the_drain_is_over_all_tasks_are_cancelled(autojump_clock):

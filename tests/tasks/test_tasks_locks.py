@@ -171,6 +171,33 @@ async def test_a_task_does_not_keep_others_from_a_lock_while_there_is_no_slot_fo
     assert log.spans == {"outsider": (1, 2), "long": (0, 10), "locked": (10, 11)}
 
 
+async def test_who_gets_its_slot_in_the_moment_in_which_it_gives_up_waiting_for_it_comes_again(autojump_clock):
+    locks, log = Locks(), Log()
+
+    async def short():
+        await trio.sleep(0.5)
+        autojump_clock.jump(5)  # the slot is given away now, and by the next step the patience is over
+
+    async with open_task_manager(1, locks=locks) as manager, trio.open_nursery() as nursery:
+        async with locks.hold("x"):
+            await run_in(nursery, manager, Task(log.work, "locked", id="l", resources="x"))
+            await run_in(nursery, manager, Task(short))
+        await wait_all_tasks_blocked()
+        assert waiting(manager) == {"l": (WaitsFor.SLOT, ())}
+    assert log.spans == {"locked": (5.5, 6.5)}
+    assert manager.metrics().overall.succeeded == 2
+
+
+async def test_of_two_that_are_given_slots_at_the_same_moment_the_urgent_one_goes_first(autojump_clock):
+    for _ in range(10):  # whatever the order of the steps is
+        log = Log()
+        async with open_task_manager(2) as manager:
+            began = trio.current_time()
+            for name, priority in (("low", Priority.LOW), ("urgent", Priority.URGENT)):
+                manager._door.hand_over([Task(log.work, name, resources="x", priority=priority)], "run")
+        assert {name: start - began for name, (start, _) in log.spans.items()} == pytest.approx({"urgent": 0, "low": 1})
+
+
 async def test_E11_a_task_that_takes_more_locks_inside_ends_though_the_next_has_them_and_no_slot(autojump_clock):
     """The ring: the task in the only slot wants a lock that one has that waits for the slot."""
     locks = Locks()

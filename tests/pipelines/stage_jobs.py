@@ -17,6 +17,11 @@ async def async_double(number):
     return 2 * number
 
 
+def later_double(number):
+    """A plain function that gives something to await."""
+    return async_double(number)
+
+
 def add(one, other):
     return one + other
 

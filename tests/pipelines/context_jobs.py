@@ -225,11 +225,12 @@ class Gate:
         finally:
             self._end()
 
-    async def async_wait(self):
+    async def async_wait(self, value=None):
         self._begin()
         try:
             while not self._open.is_set():  # noqa: ASYNC110 - another thread sets it
                 await trio.sleep(0.001)
+            return value
         finally:
             self._end()
 

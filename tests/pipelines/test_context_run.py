@@ -411,11 +411,12 @@ async def test_joining_lets_finish_what_runs_and_what_waits():
     assert results == [0, 1, 2]
 
 
-async def test_the_end_of_the_block_lets_finish_what_others_run():
+@pytest.mark.parametrize("job", ["wait", "async_wait"])
+async def test_the_end_of_the_block_lets_finish_what_others_run(job):
     gate, results = Gate(), []
 
     async def call(context):
-        results.append(await context.run(gate.wait, 1))
+        results.append(await context.run(getattr(gate, job), 1))
 
     async def open_later():
         await wait_all_tasks_blocked()

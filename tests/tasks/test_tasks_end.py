@@ -277,6 +277,7 @@ async def test_what_concerns_the_whole_program_comes_out_of_the_block(error, aut
                 nursery.start_soon(collect, manager, results, Task(end), Task(trio.sleep, 9), Task(trio.sleep, 9))
                 await trio.sleep_forever()
     assert statuses(results) == ["cancelled"] * 3
+    assert [result.started_at for result in results] == [0, 0, None]  # nothing is started any more
     assert trio.current_time() == pytest.approx(1)
 
 
@@ -370,6 +371,19 @@ async def test_when_the_grace_of_the_drain_is_over_all_tasks_are_cancelled(autoj
     assert not report.clean
     assert report.cancelled == ("tasks",)
     assert ended == pytest.approx([2, 4, 4.5])
+
+
+async def test_a_manager_may_be_a_child_of_a_service_and_finishes_its_tasks_at_the_drain(autojump_clock):
+    specs = [ChildSpec.resource("tasks", open_task_manager, 2, shutdown=10)]
+    async with open_supervisor(specs) as service, trio.open_nursery() as nursery:
+        manager = service.child("tasks").value
+        results = await start(nursery, manager, *(Task(trio.sleep, 2) for _ in range(4)))
+        report = await service.drain()
+        assert report.clean
+        with pytest.raises(TasksClosed):
+            await manager.run([Task(trio.sleep, 1)])
+    assert statuses(results) == ["succeeded"] * 4
+    assert trio.current_time() == pytest.approx(4)
 
 
 async def test_a_task_learns_of_the_drain_and_may_finish_sooner(autojump_clock):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from datetime import UTC, datetime
 from functools import partial
 
@@ -377,6 +378,21 @@ async def test_tasks_run_in_the_context_in_which_the_manager_was_opened_and_hear
 
     async with open_task_manager() as manager:
         assert (await one_of(manager, hear)).value is False
+
+
+async def test_the_number_of_objects_does_not_grow_with_the_number_of_tasks_that_have_ended(autojump_clock):
+    async def nothing():
+        await trio.lowlevel.checkpoint()
+
+    async def objects_after(batches):
+        for _ in range(batches):
+            await manager.run([Task(nothing, resources=f"file:{n % 7}") for n in range(500)])
+        gc.collect()
+        return len(gc.get_objects())
+
+    async with open_task_manager() as manager:
+        before = await objects_after(1)
+        assert await objects_after(10) - before < 100
 
 
 async def test_tasks_that_have_ended_leave_nothing_behind(autojump_clock):

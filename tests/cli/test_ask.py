@@ -117,7 +117,9 @@ def test_why_it_was_not_handled_is_in_the_json_object() -> None:
 
 
 def test_a_reply_is_waited_for_no_longer_than_the_timeout_and_neither_is_the_turn() -> None:
+    began = time.monotonic()
     done = spaceactors("ask", CLERK, "--call", "hang", "--timeout", "0.05")
+    assert time.monotonic() - began < 25  # a drain would take 30 s
     assert (done.stdout, done.stderr, done.code) == ("", "returned: no reply within 0.05 s\n", 1)
     row = json.loads(spaceactors("ask", CLERK, "--call", "hang", "--timeout", "0.05", "--json").stdout)
     assert (row["outcome"], row["error"]) == ("returned", "no reply within 0.05 s")

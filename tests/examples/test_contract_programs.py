@@ -104,3 +104,14 @@ def test_three_providers_three_limits_and_twenty_spaces(tmp_path: Path) -> None:
     assert (line[0][2] == "HIGH") == (line[0][1] == "user-0")
     waves = [("anthropic", 0.0, 5), ("anthropic", 7.0, 5), ("anthropic", 14.0, 5), ("anthropic", 21.0, 4)]
     assert (calls, seconds) == (str([*waves, ("ollama", 0.0, 1)]), "28.0")
+
+
+def test_C1_memory_and_retrieval_side_by_side_and_reasoning_after_both(tmp_path: Path) -> None:
+    shown = run(tmp_path, "-W", "error", "-c", RUN.format("p7_pipeline"))
+    assert shown.returncode == 0, shown.stderr
+    answer, seconds, error, first, *stages, reply = shown.stdout.splitlines()
+    assert (answer, reply) == ("trio: 1 memories, 1 passages",) * 2
+    assert float(seconds) < 2
+    assert error == "None"
+    assert first.startswith("pipeline 'answer': ")
+    assert sorted(line.split(" in ")[0] for line in stages) == ["  reason: done", "  recall: done", "  retrieve: done"]

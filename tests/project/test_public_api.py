@@ -18,6 +18,7 @@ MODULES = [
     "spaceactors.testing",
     "spaceactors.bridge",
     "spaceactors.admin",
+    "spaceactors.pipelines",
 ]
 EXTENSIBLE = {"Actor", "MemoryStore", "Runtime"}  # made to be subclassed, or the base of what tests use
 OWN = ("supervisors", "spaceactors")

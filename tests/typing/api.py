@@ -27,6 +27,7 @@ from spaceactors import (
     Priority,
     Reject,
     RestartLimit,
+    Retry,
     Runtime,
     RuntimeConfig,
     SpaceHandle,
@@ -38,6 +39,21 @@ from spaceactors import (
     handler,
     open_runtime,
 )
+from spaceactors.pipelines import (
+    Batch,
+    Cache,
+    ExecutionPlan,
+    Input,
+    OnError,
+    Pipeline,
+    PipelineResult,
+    Producer,
+    Router,
+    Sink,
+    Stage,
+    StageResult,
+    open_context_pool,
+)
 from spaceactors.testing import VirtualRuntime, open_test_runtime
 from supervisors import (
     AutoShutdown,
@@ -48,6 +64,7 @@ from supervisors import (
     ChildStatus,
     InstancePool,
     Lease,
+    Limits,
     LockPort,
     Locks,
     OnLimit,
@@ -355,3 +372,104 @@ async def what_is_shared() -> None:
         async with clients.use(priority=Priority.HIGH) as client:
             assert_type(client, Connection)
     InstancePool(connect, 5)  # E  a factory takes nothing
+
+
+# ---- pipelines
+
+
+async def recall(question: str) -> list[str]:
+    return [question]
+
+
+async def reason(question: str, memories: list[str], score: float) -> int:
+    return 42
+
+
+def rate(question: str) -> float:
+    return 0.5
+
+
+def shout(number: int) -> str:
+    return f"{number}!"
+
+
+async def rows() -> AsyncGenerator[str]:
+    yield "a row"
+
+
+def declared(table: Callable[[], list[str]]) -> None:
+    question = Input(str)
+    assert_type(question, Stage[str])
+    memories = Stage(recall, question, timeout=2, retry=Retry(3), limit="llm", cache=Cache(ttl=60.0))
+    assert_type(memories, Stage[list[str]])
+    score = Stage(rate, question, context="thread", concurrency=4, ordered=False)
+    assert_type(score, Stage[float])
+    reply = Stage(reason, question, memories, score, on_error=OnError.SKIP, fallback=reason)
+    assert_type(reply, Stage[int])
+    assert_type(Pipeline("answer", question, reply), Pipeline[str, int])
+    assert_type(Pipeline("answer", question, reply, beside=[score]).plan, ExecutionPlan)
+    nested = Stage(Pipeline("answer", question, reply), question)
+    assert_type(nested, Stage[int])
+    assert_type(Stage(shout, nested), Stage[str])
+    some = Batch(memories, 10, max_wait=0.5)
+    assert_type(some, Stage[tuple[list[str], ...]])
+    assert_type(Producer(rows), Stage[str])
+    lines = Producer(table, context="thread")
+    assert_type(lines, Stage[str])
+    assert_type(Pipeline("import", lines, Sink(print, lines, concurrency=2)), Pipeline[str, None])
+    assert_type(memories.name, str)
+
+    Stage(recall, nested)  # E  recall takes a text, and this gives a number
+    Stage(reason, question, memories)  # E  and the score?
+    Stage(reason, memories, question, score)  # E  in another order
+    Stage(shout, some)  # E  a batch is a tuple
+    Stage(recall, question, timeout="2")  # E
+    Stage(recall, question, retries=3)  # E  no such option
+    Stage(recall, question, on_error="skip")  # E
+    Stage(recall, question, fallback=reason)  # E  other arguments
+    Stage(recall, question, cache=60.0)  # E
+    Stage(recall, "a constant")  # E  that is what functools.partial is for
+    Stage(Pipeline("answer", question, reply), nested)  # E  the pipeline inside takes a text
+    Sink(shout, question)  # E
+    Sink(print, question, size=3)  # E
+    Batch(memories, "10")  # E
+    Producer(recall)  # E  a producer takes nothing
+    Pipeline("answer", "question", reply)  # E
+    Pipeline("answer", question, recall)  # E  a function is no stage
+    Input()  # E
+
+
+async def requested(answer: Pipeline[str, int], other: Pipeline[str, str], reply: Stage[int], limits: Limits) -> None:
+    result = await answer.run("why?", sequential=True, limits=limits)
+    assert_type(result, PipelineResult[int])
+    assert_type(result.value, int)
+    assert_type(result[reply], StageResult[int])
+    assert_type(result[reply].value, int)
+    assert_type(result[reply].error, BaseException | None)
+    assert_type(answer.statistics().stages["reply"].average, float)
+    router = Router({"quick": answer, "deep": answer}, choose=lambda text: "quick", default="deep")
+    assert_type(router, Router[str, int])
+    assert_type((await router.run("why?")).value, int)
+    async with open_context_pool() as contexts:
+        await answer.run("why?", contexts=contexts)
+    wide: Pipeline[str, object] = answer  # what gives a number gives an object
+
+    await answer.run(7)  # E
+    await answer.run("why?", parallel=True)  # E
+    await answer.run()  # E
+    result["reply"]  # E  by stage; by name it is result.stages()["reply"]
+    narrow: Pipeline[str, bool] = answer  # E
+    Router([answer], choose=lambda text: "quick")  # E  by name
+    Router({"quick": answer}, choose=7)  # E
+    Router({"quick": answer})  # E  who chooses?
+
+
+class Thinker(Actor[Board]):
+    @handler
+    async def think(self, text: str, answer: Pipeline[str, int], router: Router[str, int]) -> int:
+        result = await self.run_pipeline(answer, text)
+        assert_type(result, PipelineResult[int])
+        assert_type(await self.run_pipeline(router, text), PipelineResult[int])
+        await self.run_pipeline(answer, 7)  # E
+        await self.run_pipeline(recall, text)  # E  a function is no pipeline
+        return result.value

@@ -185,6 +185,10 @@ def test_gradient_bears_more_while_it_knows_little_of_what_is_usual():
     assert Gradient().adapt(state(20, known=1, **CALM), sample(20, 1.25, doubt=1.1)).size > 20
 
 
+def test_gradient_gives_up_no_more_than_half_at_once():
+    assert Gradient().adapt(state(20, **WELL_KNOWN), sample(20, 2.4, doubt=1.5)).size == 10
+
+
 def test_gradient_takes_no_token_for_less_than_half_of_one():
     after = Gradient().adapt(state(4, usual=1.0), sample(4, 1.12))
     assert (after.size, after.calm, after.ramping) == (4, -1, True)
@@ -242,6 +246,12 @@ def test_gradient_learns_in_a_trial_how_long_calls_take_now():
     for seconds in (0.7, 1.5):  # another latency altogether
         after = Gradient().adapt(trying, sample(20, seconds))
         assert (after.usual, after.known) == (seconds, 1)
+
+
+def test_gradient_sees_a_queue_when_half_the_size_takes_away_most_of_what_it_could():
+    trying = state(20, trial=Trial(40.0, 2.0, planned=True), **WELL_KNOWN)
+    assert Gradient().adapt(trying, sample(20, 1.6)).tokens == 40
+    assert Gradient().adapt(trying, sample(20, 1.4)).tokens == 10
 
 
 def test_gradient_takes_a_trial_for_more_the_less_it_knew():

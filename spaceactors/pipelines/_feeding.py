@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast, final
 
@@ -51,13 +51,11 @@ class Feed:
         """Take from the source until it ends, or is stopped."""
         signal = current_signal()
         assert signal is not None  # noqa: S101  (it is a supervised child)
-        try:
-            with signal.calling(self.stop):
-                await self._may_begin.wait()
-                if not self._stretch.is_last:
-                    await self._run()
-        finally:
-            self._place.exits.close()
+        with signal.calling(self.stop):
+            await self._may_begin.wait()
+            if not self._stretch.is_last:
+                await self._run()
+        self._place.exits.close()
 
     async def _run(self) -> None:
         stage = self._flow.graph.source
@@ -147,8 +145,10 @@ class Feed:
         if not hasattr(source, "aclose"):
             await self._pull_each(source, send)
             return
-        async with aclosing(cast("AsyncGenerator[Any]", source)):
+        try:
             await self._pull_each(source, send)
+        finally:
+            await _close(cast("AsyncGenerator[Any]", source))
 
     async def _pull_each(self, source: AsyncIterator[Any], send: trio.MemorySendChannel[Any]) -> None:
         async for value in source:
@@ -176,6 +176,16 @@ class Feed:
         finally:
             with trio.CancelScope(shield=True):
                 await run_in(context, self._end_of(iterator), ())
+
+
+async def _close(source: AsyncGenerator[Any]) -> None:
+    try:
+        await source.aclose()
+    except BaseExceptionGroup as group:
+        # A nursery that is open across a yield wraps what tells the generator to end.
+        rest = group.split(GeneratorExit)[1]
+        if rest is not None:
+            raise rest from rest.__cause__
 
 
 def length(source: object) -> int | None:

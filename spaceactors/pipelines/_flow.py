@@ -51,6 +51,8 @@ class Flow:
         self.ends_in_sink = graph.stages[graph.output].kind is StageKind.SINK
         if self.ends_in_sink:
             self.count.read = None
+        # Of all places.
+        self.exits: list[Exits] = []
         self.results: Results = trio.open_memory_channel[tuple[Any, int]](buffer)
         self._needed = graph.needed_by(graph.output)
         self._missing = [len(set(needs)) for needs in graph.upstream]
@@ -96,13 +98,17 @@ class Flow:
         """Return how many items wait in front of each place, by its first stage."""
         return {number: inbox[1].statistics().current_buffer_used for number, inbox in self.inboxes.items()}
 
+    def end_results(self) -> None:
+        """Have nothing more come out than what is there: nobody gives any more."""
+        for exits in self.exits:
+            exits.close()
+
     def close_all(self) -> None:
         """Let nothing more in or out."""
-        for send, receive in self.inboxes.values():
-            send.close()
+        self.end_results()
+        for _, receive in self.inboxes.values():
             receive.close()
-        for channel in self.results:
-            channel.close()
+        self.results[1].close()
 
 
 @final
@@ -110,6 +116,7 @@ class Exits:
     """The ways out of one place: from each of its stages to those elsewhere that take its results."""
 
     def __init__(self, flow: Flow, members: Iterable[int]) -> None:
+        flow.exits.append(self)
         self._flow = flow
         self._output = flow.graph.output
         self._targets = {number: flow.next_of(number) for number in members}
@@ -129,16 +136,9 @@ class Exits:
             for head in self._targets[number]:
                 item.missing[head] -= 1
                 if not item.missing[head]:
-                    await self._send_to(head, item)
+                    await self._channels[head].send(item)
             if number == self._output:
                 await self._deliver(item)
-
-    async def _send_to(self, head: int, item: Item) -> None:
-        try:
-            await self._channels[head].send(item)
-        except trio.BrokenResourceError:
-            # The place behind has failed, or was cut off: that this one is, too, is on its way.
-            await trio.sleep_forever()
 
     async def _deliver(self, item: Item) -> None:
         """Give the result of an item to who reads, or to nobody."""
@@ -149,7 +149,10 @@ class Exits:
             await self._results.send((item.values[self._output], item.weight))
 
     def close(self) -> None:
-        """Tell those behind that nothing more comes from here."""
+        """Tell those behind that nothing more comes from here: only if all that came is done.
+
+        Who is cut off says nothing, so that nobody takes that for the end, and makes a batch of what there is.
+        """
         for channel in self._channels.values():
             channel.close()
         if self._results is not None:

@@ -110,17 +110,11 @@ class Stream(Generic[I_contra, O_co]):
         try:
             value, weight = await self._flow.results[1].receive()
         except trio.EndOfChannel:
-            if self._flow.failure is None:
-                raise StopAsyncIteration from None
-            # Who reads inside the block is cancelled instead; others must not take this for the end.
-            await self._over.wait()
-            msg = f"{self!r} has failed: what was inside is lost"
-            raise StreamClosed(msg) from self._flow.failure
+            raise StopAsyncIteration from None
         except trio.ClosedResourceError:
-            msg = (
-                f"{self!r} has dropped its results: begin to read before its block ends, and before wait_done or drain"
-            )
-            raise StreamClosed(msg) from None
+            failed = f"{self!r} has failed: what was inside is lost"
+            dropped = f"{self!r} has dropped its results: read them inside its block, from before wait_done or drain"
+            raise StreamClosed(dropped if self._flow.failure is None else failed) from self._flow.failure
         self._flow.count.read = (self._flow.count.read or 0) + weight
         return cast("O_co", value)
 
@@ -151,6 +145,7 @@ class Stream(Generic[I_contra, O_co]):
         self.stop_source()
         assert self._supervisor is not None  # noqa: S101  (nobody else has the stream before it is open)
         await self._supervisor.drain(timeout)
+        self._flow.end_results()
         self._ended()
         return self.report
 
@@ -200,9 +195,8 @@ class Stream(Generic[I_contra, O_co]):
         self._is_done = True
         self._ended()
 
-    def _left(self) -> None:
-        """Have what is inside finish with nobody to read it."""
-        self.stop_source()
+    def _unread(self) -> None:
+        """Have what is inside go on with nobody to read it."""
         self._flow.results[1].close()
 
     def _ended(self) -> None:
@@ -306,9 +300,10 @@ async def _running(name: str, stream: Stream[Any, Any], specs: list[ChildSpec], 
                 # body too, and means what is inside to finish; whatever else cancels it, tells the supervisor itself.
                 if without_cancellation(error) is not None:
                     flow.scope.cancel()
+                stream._unread()
                 raise
-            finally:
-                stream._left()
+            stream.stop_source()
+            stream._unread()
 
 
 def _with_failure(error: BaseException | None, failure: Exception) -> BaseException:

@@ -26,19 +26,16 @@ async def run_place(place: Place) -> None:
     inbox = place.flow.inboxes[place.members[0]][1]
     first = place.flow.graph.stages[place.members[0]]
     workers = first._rules.concurrency
-    try:
-        if first.kind is StageKind.BATCH:
-            await _gather(place, inbox, *first._fn)
-        elif workers == 1:
-            await _work(place, inbox)
-        elif first._rules.ordered:
-            turns = Turns()
-            await at_once([partial(_work_in_order, place, inbox, turns)] * workers)
-        else:
-            await at_once([partial(_work, place, inbox)] * workers)
-    finally:
-        inbox.close()
-        place.exits.close()
+    if first.kind is StageKind.BATCH:
+        await _gather(place, inbox, *first._fn)
+    elif workers == 1:
+        await _work(place, inbox)
+    elif first._rules.ordered:
+        turns = Turns()
+        await at_once([partial(_work_in_order, place, inbox, turns)] * workers)
+    else:
+        await at_once([partial(_work, place, inbox)] * workers)
+    place.exits.close()
 
 
 async def _work(place: Place, inbox: AsyncIterator[Item]) -> None:

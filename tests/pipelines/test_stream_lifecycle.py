@@ -247,7 +247,7 @@ async def test_reading_after_the_block_is_a_clear_error(autojump_clock):
 async def test_reading_what_wait_done_has_dropped_is_a_clear_error(autojump_clock):
     async with quick.open([1]) as stream:
         await stream.wait_done()
-        with pytest.raises(StreamClosed, match="begin to read before"):
+        with pytest.raises(StreamClosed, match="from before wait_done"):
             await anext(stream)
 
 

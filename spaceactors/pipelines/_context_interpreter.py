@@ -98,7 +98,7 @@ def find_interpreters() -> Callable[[], Interpreter] | str:
     try:
         return partial(_Lent, import_module("anyio.to_interpreter"))
     except ImportError:
-        return "before Python 3.14 they need anyio: pip install 'anyio>=4.9'"
+        return "before Python 3.14 they need anyio: pip install 'spaceactors[interpreter]'"
 
 
 def interpreter_context(name: str) -> WorkerContext:

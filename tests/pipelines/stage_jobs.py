@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
@@ -67,3 +68,25 @@ def napping(seconds, name):
 
     stage.__name__ = name
     return stage
+
+
+class LossyPool:
+    """A pool of contexts in this task, of which some are lost or not to be had."""
+
+    def __init__(self, failures):
+        self._failures = failures
+        self.failed = 0
+
+    def kind_of(self, name):
+        assert name in {"far", "thread"}
+
+    @asynccontextmanager
+    async def use(self, _name):
+        await trio.lowlevel.checkpoint()
+        if self._failures:
+            self.failed += 1
+            raise self._failures.pop()("not this time")
+        yield self
+
+    async def run(self, fn, *args):
+        return await fn(*args)

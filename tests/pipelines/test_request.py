@@ -29,6 +29,7 @@ from spaceactors.pipelines import (
 )
 from spaceactors.pipelines._results import overlapping
 from tests.pipelines.stage_jobs import (
+    LossyPool,
     add,
     async_double,
     count_all,
@@ -304,7 +305,27 @@ async def test_an_error_that_is_raised_again_and_again_does_not_gather_notes():
     for _ in range(5):
         with pytest.raises(LookupError):
             await pipeline.run(1)
-    assert len(error.__notes__) <= len(NAPS) + 1
+    assert len(error.__notes__) <= len(NAPS)
+
+
+async def test_an_error_with_which_another_fails_again_and_again_does_not_gather_notes(autojump_clock):
+    error = LookupError("always this one")
+
+    async def broken(_value):
+        await trio.sleep(1)
+        raise error
+
+    async def untidy(_value):
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise OSError("could not close")
+
+    pipeline = Pipeline("p", number, Stage(broken, number), beside=[Stage(untidy, number)])
+    for _ in range(5):
+        with pytest.raises(LookupError):
+            await pipeline.run(1)
+    assert len(error.__notes__) == 2
 
 
 async def test_what_others_raise_as_they_are_cancelled_is_noted_at_the_first_error(autojump_clock):
@@ -748,21 +769,29 @@ async def test_C4_a_stage_that_may_be_skipped_runs_once_more_before_it_is(tmp_pa
     assert isinstance(result[stages[1]].error, WorkerLost)
 
 
-@pytest.mark.slow
-async def test_C4_what_runs_when_a_process_dies_goes_on_to_its_end_first(tmp_path):
-    order = []
+async def test_C4_what_runs_when_a_context_fails_goes_on_to_its_end_first(autojump_clock):
+    tries = []
 
-    async def beside(_value):
-        while not (tmp_path / "mark").exists():  # noqa: ASYNC110  (another process makes it)
-            await trio.sleep(0.01)
-        await trio.sleep(0.3)
-        order.append((tmp_path / "mark").read_text())
+    async def noted(_value):
+        tries.append(trio.current_time())
 
-    dying = Stage(die_once, number, context="process")
-    last = Stage(beside, number)
-    result = await Pipeline("p", number, Stage(count_all, dying, last, name="both")).run(tmp_path / "mark")
-    assert order == ["x"]  # the second try had not begun
-    assert (result[dying].value, result.sequential) == (2, True)
+    lost = Stage(noted, Stage(napping(0.5, "first"), number), context="far")
+    slow = Stage(napping(5, "slow"), number)
+    after = [Stage(napping(1, name), slow) for name in NAPS]
+    both = Stage(count_all, lost, *after, name="both")
+    result = await Pipeline("p", number, both).run(1, contexts=LossyPool([WorkerLost]))
+    assert tries == [5.0]
+    assert [result[stage].began for stage in after] == [5.0, 6.0, 7.0]  # and what is left one after the other
+
+
+async def test_C4_an_error_while_a_stage_waits_to_run_again_ends_that_wait(autojump_clock, journal):
+    lost = Stage(journal.said("lost"), Stage(napping(0.5, "first"), number), context="far")
+    broken = Stage(journal.said("broken", wait=1, error=LookupError()), number)
+    slow = Stage(journal.said("slow", wait=60), number)
+    pipeline = Pipeline("p", number, Stage(count_all, lost, broken, slow))
+    with pytest.raises(LookupError):
+        await pipeline.run(1, contexts=LossyPool([WorkerLost]))
+    assert (sorted(journal), trio.current_time()) == (["broken", "slow"], 1.0)
 
 
 @pytest.mark.slow
@@ -824,17 +853,13 @@ async def test_stages_whose_contexts_fail_at_once_run_again_one_after_the_other(
     assert result.value == 3
 
 
-async def test_an_error_while_another_waits_to_run_again_ends_that_wait(autojump_clock):
-    async with open_context_pool() as contexts:
-        waits = step(process_id, number, name="waits", context="process")
-        broken = Stage(fail, Stage(napping(1, "slow"), number), name="broken")
-        slow = Stage(napping(1, "x"), number, name="slow 2")
-        pipeline = Pipeline("p", number, waits, beside=[slow, broken])
-        with trio.move_on_after(0.5) as scope:
-            await pipeline.run(1, contexts=Barren(contexts, "process"))
-        assert scope.cancelled_caught
-        assert pipeline.statistics().running == 0
-        assert pipeline._tally.now == 0
+async def test_a_cancellation_while_a_stage_waits_to_run_again_leaves_nothing(autojump_clock):
+    lost = Stage(process_id, Stage(napping(0.5, "first"), number), context="far")
+    pipeline = Pipeline("p", number, lost, beside=[Stage(napping(60, "slow"), number)])
+    with trio.move_on_after(1) as scope:
+        await pipeline.run(1, contexts=LossyPool([WorkerLost]))
+    assert scope.cancelled_caught
+    assert (pipeline.statistics().cancelled, pipeline._tally.now) == (1, 0)
 
 
 # ---- several runs of Trio

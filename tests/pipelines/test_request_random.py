@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import pytest
 import trio
@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from spaceactors import Limit, Limits, Retry
 from spaceactors.pipelines import Cache, ContextUnavailable, Input, OnError, Pipeline, Stage, StageOutcome, WorkerLost
 from supervisors.testing import seed_schedule
+from tests.pipelines.stage_jobs import LossyPool
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -53,28 +54,6 @@ class World:
             return name
 
         return work
-
-
-class Pool:
-    """A pool of contexts in this task, of which some are lost or not to be had."""
-
-    def __init__(self, failures):
-        self._failures = failures
-        self.failed = 0
-
-    def kind_of(self, name):
-        assert name in {"far", "thread"}
-
-    @asynccontextmanager
-    async def use(self, _name):
-        await trio.lowlevel.checkpoint()
-        if self._failures:
-            self.failed += 1
-            raise self._failures.pop()("not this time")
-        yield self
-
-    async def run(self, fn, *args):
-        return await fn(*args)
 
 
 plans = st.fixed_dictionaries(
@@ -121,7 +100,7 @@ def play(main, seed):
 @given(worlds(), st.booleans(), st.sampled_from([None, 0, 0.5, 1, 2.5]), losses, st.integers(0, 2**16))
 def test_C1_C4_every_run_ends_with_all_it_began_ended_and_counted(drawn, sequential, cut, failures, seed):
     world, pipeline = drawn
-    pool = Pool(failures)
+    pool = LossyPool(failures)
     limits = Limits([Limit("one", 1), Limit("two", 2)])
     results = []
 
@@ -176,7 +155,7 @@ def test_C4_in_sequence_no_two_stages_run_at_once(drawn, seed):
 
     async def main():
         with suppress(*ERRORS):
-            result = await pipeline.run(1, sequential=True, contexts=Pool([]))
+            result = await pipeline.run(1, sequential=True, contexts=LossyPool([]))
             assert result.parallel_share == 0
 
     play(main, seed)
@@ -186,7 +165,7 @@ def test_C4_in_sequence_no_two_stages_run_at_once(drawn, seed):
 @given(worlds(), st.integers(0, 2**16))
 def test_C10_many_requests_at_once_all_end(drawn, seed):
     _, pipeline = drawn
-    pool = Pool([WorkerLost, ContextUnavailable] * 3)
+    pool = LossyPool([WorkerLost, ContextUnavailable] * 3)
     limits = Limits([Limit("one", 1), Limit("two", 2)])
 
     async def ask(cut):

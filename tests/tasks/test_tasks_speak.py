@@ -86,6 +86,20 @@ async def test_E6_running_instances_show_what_they_hold_and_how_often_they_were_
         assert manager.status().running_count == 1
 
 
+async def test_a_task_that_is_tried_again_begins_anew_with_its_progress(autojump_clock):
+    async def shaky():
+        await trio.sleep(1)
+        progress(0.5, "half")
+        if manager.status().running[0].attempt == 1:
+            raise ValueError
+
+    async with open_task_manager() as manager, trio.open_nursery() as nursery:
+        nursery.start_soon(manager.run, [Task(shaky, retry=Retry(2, wait=lambda _: 5.0))])
+        await trio.sleep(2)
+        (task,) = manager.status().running
+        assert (task.progress, task.seconds_left, task.last_heartbeat) == (0.0, None, pytest.approx(1))
+
+
 async def test_E6_all_tasks_together_have_a_progress_and_an_end_in_sight(autojump_clock):
     async with open_task_manager(2) as manager, trio.open_nursery() as nursery:
         assert manager.progress() == TasksProgress(0.0, 0, 0, None)

@@ -242,8 +242,8 @@ class Gradient:
     and the size comes back. Envoy measures its minimum in this way.
 
     A window is a few calls, and so is what is usual at first: both are off by chance, and the less is known, the longer
-    calls may take before that is called a queue. Once it is, the size goes to the tokens that the queue leaves busy.
-    There calls are told from waiting, so from there `usual` is learned, as an average of many windows.
+    calls may take before that is called a queue. Once it is, the size goes a little below the tokens that are busy
+    while the others wait. There no call waits, so there the usual latency is learned, as an average of many windows.
 
     Args:
         tolerance: how many times as long as usual a typical call may take, beyond what is chance, before the size
@@ -286,7 +286,7 @@ class Gradient:
             return state
         if state.windows >= self.trial_every:
             return self._try_less(state, sample, seconds, planned=True)
-        return state.grown(state.size * 2 if state.ramping else state.size + self._step(state))
+        return state.grown(state.size * 2 if state.ramping else self._more(state))
 
     def _followed(
         self, state: AdaptiveState, usual: float, sample: AdaptiveSample, seconds: float, most: float
@@ -305,22 +305,24 @@ class Gradient:
             weight = max(weight, QUICKLY)
         return evolve(state, usual=usual + weight * (seconds - usual), known=known)
 
-    def _step(self, state: AdaptiveState) -> float:
-        most = min(math.sqrt(state.size), state.size * STEP)
-        return min(self.growth * (max(state.calm, 0) + 1), max(1.0, most))
+    def _more(self, state: AdaptiveState) -> float:
+        # Counted from whole tokens: 6.5 and one and a half would be two tokens more than the six that there were.
+        most = state.tokens + max(1.0, min(math.sqrt(state.tokens), state.tokens * STEP))
+        return min(state.size + self.growth * (max(state.calm, 0) + 1), most)
 
     def _less(
         self, state: AdaptiveState, sample: AdaptiveSample, seconds: float, usual: float, bearable: float
     ) -> AdaptiveState:
-        """Go to the tokens that are busy while the others wait.
+        """Go to a little less than the tokens that are busy while the others wait.
 
-        Going only as far as is bearable would keep a queue, from which the usual latency would learn in turn.
+        With a usual latency that is too long, going to the very tokens would leave a queue that shows this latency
+        again, and so confirms it for ever. What is measured a little below shows whether it is right.
         """
         # One token more makes calls longer by its part of all: that is our own doing.
         jump = min(JUMP, 1 - 1 / sample.size)
         if bearable < jump * seconds or state.calm <= -IN_VAIN:
             return self._try_less(evolve(state, ramping=False), sample, seconds, planned=False)
-        busy = max(0.5, usual / seconds)
+        busy = max(0.5, usual / seconds / self.tolerance)
         size = round(sample.used * (1 - self.smoothing * (1 - busy)))
         if size >= sample.used:  # It is less than half a token: nothing to take away, but to be counted.
             return evolve(state, calm=min(state.calm, 0) - 1)

@@ -45,7 +45,10 @@ class Feed:
         """Take nothing more from the source; what was taken goes on."""
         self._stretch.end()
         self._pulling.cancel()
-        self._may_begin.set()
+        if not self._may_begin.is_set():
+            # It may never be started, nor all places behind it: those that are have to end all the same.
+            self._flow.close_exits()
+            self._may_begin.set()
 
     async def run(self) -> None:
         """Take from the source until it ends, or is stopped."""

@@ -98,14 +98,14 @@ class Flow:
         """Return how many items wait in front of each place, by its first stage."""
         return {number: inbox[1].statistics().current_buffer_used for number, inbox in self.inboxes.items()}
 
-    def end_results(self) -> None:
-        """Have nothing more come out than what is there: nobody gives any more."""
+    def close_exits(self) -> None:
+        """Have nothing more go from any place to another, or out: nobody gives any more."""
         for exits in self.exits:
             exits.close()
 
     def close_all(self) -> None:
         """Let nothing more in or out."""
-        self.end_results()
+        self.close_exits()
         for _, receive in self.inboxes.values():
             receive.close()
         self.results[1].close()

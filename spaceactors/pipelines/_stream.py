@@ -7,7 +7,7 @@ started from the end to the source, and stopped from the source to the end: what
 from __future__ import annotations
 
 import math
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, final
 from weakref import WeakSet
@@ -23,6 +23,7 @@ from spaceactors.pipelines._stage import StageKind
 from spaceactors.pipelines._workers import run_place
 from supervisors import ChildSpec, Restart, RestartLimit, RestartLimitExceeded, open_supervisor
 from supervisors._block import is_fatal, without_cancellation
+from supervisors._drain import current_signal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
@@ -118,8 +119,11 @@ class Stream(Generic[I_contra, O_co]):
         self._flow.count.read = (self._flow.count.read or 0) + weight
         return cast("O_co", value)
 
-    def _drop_unless_read(self) -> None:
+    async def _drop_unless_read(self) -> None:
         """Drop the results, unless another task reads them."""
+        # One that was started just before begins in one of the next two passes of the scheduler.
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
         if not set(self._readers) - {trio.lowlevel.current_task()}:
             self._flow.results[1].close()
 
@@ -129,7 +133,7 @@ class Stream(Generic[I_contra, O_co]):
         If no other task has begun to read the results, they are dropped. Raises `StreamClosed` if the stream is cut off
         before.
         """
-        self._drop_unless_read()
+        await self._drop_unless_read()
         await self._over.wait()
         if not self._is_done:
             msg = f"{self!r} was cut off: {self.report}"
@@ -141,11 +145,11 @@ class Stream(Generic[I_contra, O_co]):
         If no other task has begun to read the results, they are dropped. To read the rest of them here, call
         `stop_source` instead and go on reading.
         """
-        self._drop_unless_read()
+        await self._drop_unless_read()
         self.stop_source()
         assert self._supervisor is not None  # noqa: S101  (nobody else has the stream before it is open)
         await self._supervisor.drain(timeout)
-        self._flow.end_results()
+        self._flow.close_exits()
         self._ended()
         return self.report
 
@@ -290,7 +294,8 @@ def _check_source(pipeline: Pipeline[Any, Any], source: object, kind: StageKind)
 
 @asynccontextmanager
 async def _running(name: str, stream: Stream[Any, Any], specs: list[ChildSpec], flow: Flow) -> AsyncGenerator[None]:
-    with flow.scope:
+    signal = current_signal()
+    with flow.scope, nullcontext() if signal is None else signal.watching(stream._feed.stop):
         async with open_supervisor(specs, name=name, limit=RestartLimit(0, 1.0)) as supervisor:
             stream._opened(supervisor)
             try:

@@ -98,6 +98,15 @@ def test_counters_are_summed_over_pages(engine: Engine, monkeypatch: pytest.Monk
     assert told["Shop"]["counters"] == {"said": 2}
 
 
+def test_the_bytes_of_states_are_summed_and_a_space_without_one_has_none(engine: Engine) -> None:
+    for name, state in (("x", b"12345"), ("y", b"123"), ("z", None)):
+        engine.write([[(Put.NEW_SPACE, ("A", name, None, 1))]])
+        if state is not None:
+            engine.write([[(Put.SAVE_SPACE, ("A", name, 1, 0, 1, state, 4, 5, 0, None, 0, None))]])
+    told = kinds(counted(engine))["A"]
+    assert (told["spaces"], told["state_bytes"], told["history"]) == (3, 8, 8)
+
+
 def test_letters_of_a_kind_without_spaces_are_counted(engine: Engine) -> None:
     engine.write([[(Put.BURY, ("Gone", "one", "m", 1, 1.0, b"", b""))]])
     gone = kinds(counted(engine))["Gone"]

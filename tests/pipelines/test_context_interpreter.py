@@ -75,7 +75,7 @@ def test_before_python_3_14_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "concurrent.interpreters", None)
     monkeypatch.setitem(sys.modules, "anyio.to_interpreter", None)
     monkeypatch.setattr(_context_interpreter, "find_spec", lambda name: name)
-    assert find_interpreters() == "before Python 3.14 they need anyio: pip install 'anyio>=4.9'"
+    assert find_interpreters() == "before Python 3.14 they need anyio: pip install 'spaceactors[interpreter]'"
 
 
 # ---- the protocol, on any Python

@@ -3,6 +3,8 @@
 A test shows a rule when its name begins with the rule's id, `test_R17_…`, or with several, `test_R1_R2_…`. The texts of
 the rules stand in `behaviour_rules.py`; nothing else is kept by hand, so the page cannot drift from the tests.
 
+Tests of pipelines and of batches are named by the promised features that they show, and listed on the page of features.
+
     python tools/behaviour_table.py            write the page
     python tools/behaviour_table.py --missing  list the rules that no test shows
 """
@@ -19,6 +21,7 @@ from behaviour_rules import GROUPS, PLANNED, RULES, SHOWN_ELSEWHERE
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "behaviour.md"
 IDS = re.compile(r"test_((?:[A-Z]\d+_)+)")
+OF_FEATURES = re.compile(r"(?:pipelines|tasks)/|examples/test_(?:orchestrator|documents|ten_agents)$")
 
 HEAD = """\
 # What holds, and which test shows it
@@ -51,9 +54,11 @@ def shown_by(folder: Path = ROOT / "tests") -> dict[str, list[str]]:
     """Rule id -> the tests that show it, each as `folder/file: name`."""
     found: dict[str, list[str]] = {}
     for path in sorted(folder.rglob("test_*.py")):
+        where = path.relative_to(folder).with_suffix("").as_posix()
+        if OF_FEATURES.match(where):
+            continue
         for test in tests_in(path):
             for rule in ids_of(test):
-                where = path.relative_to(folder).with_suffix("").as_posix()
                 found.setdefault(rule, []).append(f"{where}: {test}")
     return found
 

@@ -19,6 +19,7 @@ MODULES = [
     "spaceactors.bridge",
     "spaceactors.admin",
     "spaceactors.pipelines",
+    "spaceactors.tasks",
 ]
 EXTENSIBLE = {"Actor", "MemoryStore", "Runtime"}  # made to be subclassed, or the base of what tests use
 OWN = ("supervisors", "spaceactors")

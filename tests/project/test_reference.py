@@ -16,6 +16,8 @@ PAGES = {
     "spaceactors": "spaceactors.md",
     "spaceactors.testing": "spaceactors.md",
     "spaceactors.bridge": "spaceactors.md",
+    "spaceactors.pipelines": "spaceactors.md",
+    "spaceactors.tasks": "spaceactors.md",
 }
 
 

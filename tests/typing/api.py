@@ -55,7 +55,20 @@ from spaceactors.pipelines import (
     open_context_pool,
 )
 from spaceactors.testing import VirtualRuntime, open_test_runtime
+from spaceactors.tasks import (
+    Resources,
+    Task,
+    TaskEnded,
+    TaskManager,
+    TaskPlan,
+    TaskResult,
+    TaskStatus,
+    open_task_manager,
+    plan_of,
+    progress,
+)
 from supervisors import (
+    Limit,
     AutoShutdown,
     Backoff,
     ChildCounts,
@@ -473,3 +486,75 @@ class Thinker(Actor[Board]):
         await self.run_pipeline(answer, 7)  # E
         await self.run_pipeline(recall, text)  # E  a function is no pipeline
         return result.value
+
+
+# ---- batches of tasks
+
+
+async def size(path: str, factor: int) -> int:
+    return factor
+
+
+async def title(path: str) -> str:
+    return path
+
+
+def measure(path: str) -> float:
+    return 1.0
+
+
+def needs(task: Task[object]) -> Resources:
+    return Resources(f"file:{task.args[0]}", shared="service:db")
+
+
+def tasks() -> None:
+    """A task is typed by its function, and so is its result."""
+    assert_type(Task(size, "a", 2, resources="file:a", shared=["service:db"], limits=("llm",)), Task[int])
+    assert_type(Task(title, "a", agent="reviewer", id="t", timeout=5, priority=Priority.HIGH), Task[str])
+    assert_type(Task(trio.to_thread.run_sync, measure, "a"), Task[float])
+    wide: Task[object] = Task(size, "a", 2)
+    assert_type(plan_of([wide, Task(title, "a")], resources=needs), TaskPlan)
+    progress(0.5, "half")
+    Task(size, "a")  # E  which factor?
+    Task(size, "a", "b")  # E
+    Task(measure, "a")  # E  not async
+    Task(size("a", 2))  # E  a call of it
+    Task(size, "a", 2, priority="high")  # E
+    Task(size, "a", 2, resources=5)  # E
+    Task(size, "a", 2, retry=3)  # E
+    narrow: Task[int] = Task(title, "a")  # E
+    progress("half")  # E
+
+
+async def managed(manager: TaskManager) -> None:
+    results = await manager.run([Task(size, "a", 2), Task(size, "b", 3)])
+    assert_type(results, list[TaskResult[int]])
+    assert_type(results[0].value, int | None)
+    assert_type(results[0].unwrap(), int)
+    assert_type(results[0].error, Exception | None)
+    assert_type(results[0].status, TaskStatus)
+    assert_type(await manager.run_batches([Task(title, "a")], 2), list[list[TaskResult[str]]])
+    async with manager.as_completed([Task(title, "a")]) as coming:
+        async for result in coming:
+            assert_type(result, TaskResult[str])
+    async with manager.events() as events:
+        async for event in events:
+            if isinstance(event, TaskEnded):
+                assert_type(event.result.success, bool)
+    assert_type(await manager.cancel(agent_ids=["a"], task_ids="t"), int)
+    assert_type(await manager.wait_all(5.0), bool)
+    mixed: list[Task[object]] = [Task(size, "a", 2), Task(title, "a")]
+    assert_type(await manager.run(mixed), list[TaskResult[object]])
+    await manager.run(Task(size, "a", 2))  # E  a list of them
+    await manager.run([size])  # E
+    await manager.cancel("a")  # E  agents or tasks?
+    results[0].value = 3  # E
+
+
+async def opened() -> None:
+    async with open_task_manager(5, locks=Locks(), limits=[Limit("llm", 5)], resources=needs) as manager:
+        assert_type(manager, TaskManager)
+    open_task_manager("5")  # E
+    open_task_manager(limits=5)  # E
+    with open_task_manager() as manager:  # E  it is async
+        pass

@@ -9,9 +9,10 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from spaceactors import HandlerInfo, Runtime, RuntimeConfig, SpaceError, handlers_of
+from spaceactors import Actor, HandlerInfo, Runtime, RuntimeConfig, SpaceError, handlers_of
 from spaceactors.cli._lines import LineCutter
 from spaceactors.cli._load import load_actor, load_deps
+from spaceactors.cli._pipelines import figures_of
 from spaceactors.cli._report import milliseconds, plural
 from spaceactors.cli._results import HANDLED, Result, as_text, outcome_of, reason_of
 from spaceactors.cli._session import Job, open_job
@@ -29,6 +30,7 @@ class Talk:
     """A talk while it goes on."""
 
     runtime: Runtime[Any]
+    actor: type[Actor[Any]]
     handler: HandlerInfo
     console: Console
     space: str
@@ -79,12 +81,14 @@ class Talk:
         self.console.print()
 
     async def show_stats(self) -> None:
-        """How many messages ended how, and how long the answers took."""
+        """How many messages ended how, how long the answers took, and what the actor's pipelines did."""
         ledger = (await self.runtime.snapshot()).ledger
         ends = [f"{count} {outcome.name.lower()}" for outcome, count in ledger.outcomes.items() if count]
         self.note(f"{plural(ledger.accepted, 'message')} accepted: {', '.join([*ends, f'{ledger.pending} pending'])}")
         usual, slow = (milliseconds(self.statistics.durations.percentile(percent)) for percent in (50, 99))
         self.note(f"answers in p50 {usual}, p99 {slow}")
+        for line in figures_of(self.actor):
+            self.note(line)
 
     def note(self, text: str) -> None:
         """Say something that does not come from a space."""
@@ -128,7 +132,7 @@ async def talk(job: Job, handler: HandlerInfo, source: Source, space: str) -> in
         with stops.running:
             async with open_job(job) as runtime:
                 with stops.reading:
-                    await converse(Talk(runtime, handler, console, space), source)
+                    await converse(Talk(runtime, job.actor, handler, console, space), source)
                 report = await runtime.drain()
                 console.print(Text(str(report), "dim"))
         helpers.cancel_scope.cancel()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HELP = """\
 /space NAME  talk to another space
-/stats       messages so far, by outcome
+/stats       messages so far, by outcome; what pipelines did
 /tree        the runtime, its live spaces and how they are
 /help        this text
 /quit        finish what was accepted, and leave (so does Ctrl-D)

@@ -45,6 +45,18 @@ def test_stats_count_the_messages() -> None:
     assert told[3].startswith("answers in p50 ")
 
 
+def test_stats_tell_what_the_pipelines_did_to_which_the_module_gives_names() -> None:
+    """The feature C6, with C5's figures."""
+    command = (*COMMAND[:-1], "examples/orchestrator.py:Orchestrator")
+    typed = "hello\nwho takes honey?\n/stats\n"
+    done = subprocess.run(command, input=typed, capture_output=True, text=True, cwd=ROOT, timeout=200, check=False)
+    told = done.stdout.splitlines()
+    assert [line for line in told if line.startswith("way →")] == ["way → quick: 1 request", "way → deep: 1 request"]
+    assert [line for line in told if line.startswith("deep: 1 run")]
+    assert [line for line in told if line.lstrip().startswith("retrieval: 1 call")]
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
 def test_the_tree_shows_the_spaces() -> None:
     told, _ = chat("hi\n/space bob\nhi\n/tree\n")
     assert {line.lstrip("│├└─ ") for line in told} >= {"bob: live", "me: live"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from io import StringIO
 from pathlib import Path
 from random import Random
@@ -64,8 +65,9 @@ def test_paragraphs_are_read_line_by_line_and_know_their_place(folder: Path) -> 
     assert found[3].text == "The end"
 
 
-def test_a_file_that_is_named_is_read_whatever_it_is_called(folder: Path) -> None:
-    assert files_in([folder / "_build" / "old.md"]) == [folder / "_build" / "old.md"]
+@pytest.mark.parametrize("name", ["_build/old.md", "picture.png"])
+def test_a_file_that_is_named_is_read_whatever_it_is_called(name: str, folder: Path) -> None:
+    assert files_in([folder / name]) == [folder / name]
 
 
 def test_marks_are_taken_out_and_words_are_left() -> None:
@@ -80,6 +82,12 @@ def test_paragraphs_that_differ_in_a_word_share_most_of_their_fingerprints() -> 
         study((split(Paragraph("f", 1, " ".join(text))),))[0].fingerprint for text in (words, (*words[:-1], "new"))
     )
     assert len(set(one) & set(other)) > BANDS / 2
+
+
+def test_paragraphs_are_alike_when_they_share_half_of_their_pieces_or_more() -> None:
+    one, two, three = ("f", 1), ("f", 2), ("f", 3)
+    findings = Findings(StringIO(), alike=Counter({(one, two): BANDS // 4, (one, three): BANDS // 4 - 1}))
+    assert findings.pairs() == {(one, two): 0.5}
 
 
 def test_C1_cleaning_runs_beside_reading_and_batches_and_processes_have_places_of_their_own(folder: Path) -> None:

@@ -6,15 +6,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
-from attrs import evolve
+from attrs import define, evolve
 from trio.testing import MockClock
 
 from examples import orchestrator
 from examples.orchestrator import ASKED, Archive, Desk, Metrics, Model, Orchestrator, Question, deep_way, make_desk
-from spaceactors.pipelines import PipelineResult, StageOutcome
+from spaceactors import SpaceOptions
+from spaceactors.pipelines import PipelineResult, Router, StageOutcome
 from spaceactors.testing import open_test_runtime
 from supervisors import CircuitState
 
@@ -26,6 +28,25 @@ def desk_with(*broken: int) -> Desk:
     """Agents, and the calls that their archive does not answer."""
     model, metrics, archive = Model(), Metrics(), Archive(broken=frozenset(broken))
     return evolve(make_desk(), archive=archive, model=model, metrics=metrics, deep=deep_way(archive, model, metrics))
+
+
+@define
+class Forgetful(Model):
+    """Fails once."""
+
+    failed: bool = False
+
+    async def reason(self, *found: Any) -> str:
+        if not self.failed:
+            self.failed = True
+            raise ConnectionError
+        return await Model.reason(self, *found)
+
+
+class Stubborn(Orchestrator):
+    """Tries each message twice."""
+
+    options = SpaceOptions(max_attempts=2)
 
 
 def ends(result: PipelineResult[str]) -> dict[str, str]:
@@ -143,10 +164,22 @@ async def test_a_user_talks_and_is_remembered_until_the_service_is_drained() -> 
         assert (await runtime.drain()).clean, "C8"
 
 
+async def test_a_second_try_of_a_message_repeats_no_agent_that_had_done_its_work() -> None:
+    archive, model, metrics = Archive(), Forgetful(), Metrics()
+    deep = deep_way(archive, model, metrics)
+    router = Router({"deep": deep}, choose=lambda _: "deep")
+    desk = evolve(make_desk(), archive=archive, model=model, metrics=metrics, deep=deep, router=router)
+    async with open_test_runtime(Stubborn, deps=desk) as runtime:
+        answer = await runtime.space("ann").ask(Stubborn.say, "how much is a mocha?")
+    assert answer.startswith("Mocha is $4.60.")
+    assert metrics.words == {"mocha": 1}
+
+
 async def test_C5_and_C9_many_users_at_once_are_served_as_the_figures_say(
     autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slow, fast = await orchestrator.main()
+    assert slow.worked <= slow.seconds, "one agent at a time"
     _check(slow.seconds, fast)
     shown = capsys.readouterr().out
     for user, texts in ASKED.items():

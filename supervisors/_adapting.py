@@ -356,9 +356,11 @@ class Gradient:
         """Return it after a trial has measured the usual latency.
 
         That is averaged, for the one window of a trial is off by chance like any other, unless it is another latency
-        altogether.
+        altogether. If that is longer, the capacity may have fallen while the trial went on: it is soon tried again.
         """
-        if not JUMP <= seconds / usual <= 1 / JUMP:
+        if seconds > usual / JUMP:
+            return evolve(state, usual=seconds, known=1, windows=self.trial_every)
+        if seconds < usual * JUMP:
             return evolve(state, usual=seconds, known=1)
         known = min(known + 1, self.memory)
         return evolve(state, usual=usual + max(QUICKLY, 1 / known) * (seconds - usual), known=known)

@@ -297,6 +297,17 @@ def test_gradient_sees_a_jump_that_is_longer_calls():
     assert (after.tokens, after.usual) == (40, 2.0)
 
 
+def test_gradient_tries_again_whether_calls_are_longer_for_the_capacity_may_have_fallen_meanwhile():
+    after = Gradient().adapt(state(6, trial=Trial(12.0, 1.5, planned=False), **WELL_KNOWN), sample(6, 1.5))
+    assert (after.tokens, after.usual) == (12, 1.5)
+    now = after.shrunk(6.0)  # the provider refused, and can do four
+    now = Gradient().adapt(now, sample(6, 1.5))
+    assert (now.tokens, now.trial.planned) == (3, True)
+    now = Gradient().adapt(now, sample(3, 1.0))
+    assert now.usual == 1.0
+    assert now.tokens < 6
+
+
 def test_gradient_that_shrinks_in_vain_asks_whether_there_is_a_queue():
     now = state(40, **WELL_KNOWN)
     for _ in range(4):

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, nullcontext
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
 
 from attrs import evolve, frozen
 
 from spaceactors import _acting as acting
 from spaceactors._turn import here
 from spaceactors.pipelines._options import PipelineError
+from supervisors import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
     from spaceactors.pipelines._context_pool import ContextPool
-    from supervisors import Limits
 
 
 # Runs a piece of work under a name, or gives back what an earlier try of the same message recorded of it.
@@ -50,7 +50,10 @@ class World:
         return nullcontext() if self.limits is None else self.limits.hold(*names)
 
     def check_limits(self, names: frozenset[str]) -> None:
-        """Look up limits, where there are any. Raises `UnknownLimit`."""
+        """Look up limits, where there are any. Raises `UnknownLimit`, and `TypeError` for what are no limits."""
+        if self.limits is not None and not isinstance(cast("object", self.limits), Limits):
+            msg = f"limits must be a Limits such as Limits([Limit('llm', 3)]), or None, not {self.limits!r}"
+            raise TypeError(msg)
         place = here.get()
         limits = self.limits
         if limits is None and place is not None and (place.background or place.in_turn()):

@@ -12,9 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spaceactors import Actor, Limit, Limits, RuntimeConfig, handler, open_runtime
-from spaceactors.pipelines import Cache, Input, OnError, Pipeline, PipelineError, Stage, StageOutcome
+from spaceactors.pipelines import (
+    Cache,
+    ContextUnavailable,
+    Input,
+    OnError,
+    Pipeline,
+    PipelineError,
+    Stage,
+    StageOutcome,
+)
 from spaceactors.pipelines._remember import Memory
-from tests.pipelines.stage_jobs import count_all, double
+from tests.pipelines.stage_jobs import LossyPool, count_all, double
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -148,6 +157,14 @@ async def test_C10_none_can_be_remembered(autojump_clock):
     for _ in range(2):
         assert (await pipeline.run("x")).value is None
     assert calls == ["x"]
+
+
+async def test_C10_what_a_stage_gave_in_a_thread_for_want_of_its_context_is_remembered(autojump_clock, source):
+    pipeline = source.pipeline(context="far")
+    pool = LossyPool([ContextUnavailable] * 2)
+    for _ in range(2):
+        result = await pipeline.run("x", contexts=pool)
+    assert (source.asked, result[source.stage].outcome) == (["x"], StageOutcome.CACHED)
 
 
 async def test_C10_two_pipelines_do_not_share_what_a_stage_remembers(autojump_clock, source):

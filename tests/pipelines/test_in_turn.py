@@ -67,9 +67,13 @@ class World:
         return Pipeline("diamond", text, self.stage("both", left, right))
 
 
-@pytest.fixture
-def world():
-    return World()
+@pytest.fixture(params=["memory", "sqlite"])
+def world(request, tmp_path):
+    """What stages change, beside a store of either kind."""
+    world = World()
+    memory = request.param == "memory"
+    world.store = MemoryStore(check_encoding=True) if memory else SqliteStore(tmp_path / "world.db")
+    return world
 
 
 class Clerk(Actor[tuple[str, ...]], kind="clerk"):
@@ -109,11 +113,10 @@ class Clerk(Actor[tuple[str, ...]], kind="clerk"):
 
 
 @asynccontextmanager
-async def opened(world, store=None):
+async def opened(world):
     """Open a runtime in which it is an error to wait for ever, or to record a step that a later try does not want."""
-    store = MemoryStore(check_encoding=True) if store is None else store
     unused = []
-    async with open_test_runtime(Clerk, deps=world, store=store) as runtime, trio.open_nursery() as nursery:
+    async with open_test_runtime(Clerk, deps=world, store=world.store) as runtime, trio.open_nursery() as nursery:
 
         async def watch():
             async with runtime.events() as events:
@@ -166,10 +169,10 @@ async def test_a_stage_that_was_cancelled_for_another_s_failure_runs_in_the_seco
     assert sorted(world.done) == ["both", "left", "left", "right", "right"]
 
 
-async def test_a_second_try_after_a_kill_runs_no_finished_stage_again(world, tmp_path):
+async def test_a_second_try_after_a_kill_runs_no_finished_stage_again(world):
     world.pipelines = [world.diamond()]
     world.hold, world.crashes = trio.Event(), 0
-    async with opened(world, SqliteStore(tmp_path / "spaces.db")) as runtime:
+    async with opened(world) as runtime:
         await runtime.space("a").send(Clerk.work, "x")
         await trio.sleep(10)
         await runtime.reopen()
@@ -179,10 +182,10 @@ async def test_a_second_try_after_a_kill_runs_no_finished_stage_again(world, tmp
     assert sorted(world.done) == ["both", "left", "right"]
 
 
-async def test_a_kill_in_the_middle_keeps_what_was_finished(world, tmp_path):
+async def test_a_kill_in_the_middle_keeps_what_was_finished(world):
     world.pipelines = [world.diamond()]
     world.crashes = 0
-    async with opened(world, SqliteStore(tmp_path / "spaces.db")) as runtime:
+    async with opened(world) as runtime:
         await runtime.space("a").send(Clerk.work, "x")
         await trio.sleep(1.5)
         await runtime.reopen()
@@ -194,10 +197,10 @@ async def test_a_kill_in_the_middle_keeps_what_was_finished(world, tmp_path):
 @pytest.mark.parametrize("seed", range(6))
 async def test_steps_before_and_after_keep_their_places_whichever_stage_ends_first(world, seed):
     """Which stage ends last differs from try to try; the steps of the turn's own task must not notice."""
-    ways = [world.stage(name, text) for name in "abc"]
+    ways = [world.stage(name, text, wait=wait) for name, wait in (("a", 2), ("b", 1), ("c", 2))]
     world.pipelines = [Pipeline("p", text, world.stage("all", world.stage("ab", *ways[:2]), ways[2]))]
     world.crashes = 3
-    async with open_test_runtime(Clerk, deps=world, seed=seed) as runtime:
+    async with open_test_runtime(Clerk, deps=world, store=world.store, seed=seed) as runtime:
         assert await runtime.space("a").ask(Clerk.work_and_step, "x") == "before all(ab(a(x), b(x)), c(x)) after"
     assert sorted(world.done) == ["a", "ab", "after", "all", "b", "before", "c"]
 
@@ -241,8 +244,9 @@ async def test_what_is_remembered_is_recorded_too(world):
 
 async def test_what_the_store_cannot_keep_is_refused_at_the_stage(world, tmp_path):
     world.crashes = 0
+    world.store = SqliteStore(tmp_path / "spaces.db")
     world.pipelines = [Pipeline("p", text, Stage(lambda _text: object(), text, name="odd", on_error=OnError.SKIP))]
-    async with opened(world, SqliteStore(tmp_path / "spaces.db")) as runtime:
+    async with opened(world) as runtime:
         with pytest.raises(ActorCrashed) as caught:
             await runtime.space("a").ask(Clerk.work, "x")
     assert "odd" in str(caught.value.__cause__)

@@ -133,6 +133,13 @@ async def test_arguments_come_in_the_order_of_the_inputs(sequential):
     assert (await Pipeline("p", number, whole).run(7, sequential=sequential)).value == (7, 7, "left 7")
 
 
+@pytest.mark.parametrize("sequential", [False, True])
+async def test_a_result_may_be_taken_twice(sequential):
+    whole = Stage(add, *[Stage(double, number)] * 2)
+    pipeline = Pipeline("p", number, whole, beside=[step(add, number, number, name="beside")])
+    assert (await pipeline.run(4, sequential=sequential)).value == 16
+
+
 async def test_async_and_sync_functions_and_those_that_give_something_to_await():
     functions = [double, async_double, later_double, partial(add, 4)]
     stages = [step(fn, number, name=str(place)) for place, fn in enumerate(functions)]
@@ -278,10 +285,11 @@ async def test_a_failing_stage_cancels_the_others_and_runs_nothing_after_it(auto
     broken = Stage(journal.said("broken", wait=1, error=LookupError()), number)
     slow = Stage(journal.said("slow", wait=60), number)
     pipeline = Pipeline("p", number, Stage(journal.said("after"), broken, slow))
-    with pytest.raises(LookupError):
+    with pytest.raises(LookupError) as caught:
         await pipeline.run(1)
     assert sorted(journal) == ["broken", "slow"]
     assert trio.current_time() == pytest.approx(1)
+    assert caught.value.__notes__ == ["in stage 'broken' of pipeline 'p'"]  # to be cancelled is no failure
 
 
 async def test_an_error_of_pipelines_inside_names_each_stage_on_the_way():
@@ -623,6 +631,12 @@ async def test_an_unknown_limit_is_refused_before_anything_runs(journal, options
     assert journal == []
 
 
+async def test_what_are_no_limits_is_refused(journal):
+    with pytest.raises(TypeError, match="limits must be a Limits such as"):
+        await Pipeline("p", number, Stage(journal.said("first"), number)).run(1, limits=[Limit("llm", 1)])
+    assert journal == []
+
+
 async def test_an_unknown_limit_of_a_pipeline_inside_is_refused_too(journal):
     inner = Pipeline("inner", number, Stage(double, number, limit="lmm"))
     pipeline = Pipeline("p", number, Stage(inner, Stage(journal.said("first"), number)))
@@ -784,6 +798,13 @@ async def test_C4_what_runs_when_a_context_fails_goes_on_to_its_end_first(autoju
     assert [result[stage].began for stage in after] == [5.0, 6.0, 7.0]  # and what is left one after the other
 
 
+async def test_C4_after_a_context_failed_pipelines_inside_run_in_sequence_too(autojump_clock):
+    _, inner = side_by_side()
+    nested = Stage(inner, Stage(nap, number, context="far"))
+    result = await Pipeline("outer", number, nested).run(1, contexts=LossyPool([WorkerLost]))
+    assert result[nested].seconds == pytest.approx(0.9)
+
+
 async def test_C4_an_error_while_a_stage_waits_to_run_again_ends_that_wait(autojump_clock, journal):
     lost = Stage(journal.said("lost"), Stage(napping(0.5, "first"), number), context="far")
     broken = Stage(journal.said("broken", wait=1, error=LookupError()), number)
@@ -832,10 +853,12 @@ async def test_C4_where_a_context_is_not_to_be_had_a_thread_is():
 
 async def test_C4_where_not_even_a_thread_is_to_be_had_the_run_fails():
     async with open_context_pool() as contexts:
-        for own in ("process", "thread"):
+        for own, tries in [("process", 3), ("thread", 2)]:
             stage = Stage(process_id, number, context=own)
+            barren = Barren(contexts, "process", "thread")
             with pytest.raises(ContextUnavailable):
-                await Pipeline("p", number, stage).run(1, contexts=Barren(contexts, "process", "thread"))
+                await Pipeline("p", number, stage).run(1, contexts=barren)
+            assert barren.refused == tries
 
 
 async def test_a_context_that_a_function_of_its_own_uses_and_loses_is_that_function_s_error(journal):

@@ -21,7 +21,9 @@ from behaviour_rules import GROUPS, PLANNED, RULES, SHOWN_ELSEWHERE
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "behaviour.md"
 IDS = re.compile(r"test_((?:[A-Z]\d+_)+)")
-OF_FEATURES = re.compile(r"(?:pipelines|tasks)/|examples/test_(?:orchestrator|documents|ten_agents)$")
+OF_FEATURES = re.compile(
+    r"(?:pipelines|tasks)/|examples/test_(?:orchestrator|documents|ten_agents)$|project/test_benchmarks$"
+)
 
 HEAD = """\
 # What holds, and which test shows it

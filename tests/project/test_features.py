@@ -13,6 +13,16 @@ NAMED = re.findall(
 )
 
 
+ROWS = re.findall(
+    r"^\| ([A-E]\d+) \|", (ROOT / "docs" / "explanation" / "features.md").read_text(encoding="utf-8"), re.MULTILINE
+)
+
+
+@pytest.mark.parametrize(("letter", "last"), [("C", 10), ("D", 9), ("E", 13)])
+def test_every_promise_about_many_steps_of_work_has_a_row(letter: str, last: int) -> None:
+    assert {f"{letter}{number}" for number in range(1, last + 1)} - set(ROWS) == set()
+
+
 def test_there_are_tests_named() -> None:
     assert len(NAMED) > 20
 

@@ -54,7 +54,7 @@ class SkippedItem:
 class StageProgress:
     """How far one stage of a stream is: items that it was given, that it is done with, and that it skipped.
 
-    `waiting` stand in front of the place in which it runs, if it is the first there.
+    The last figure is how many wait in front of the place in which it runs, if it is the first there.
     """
 
     taken: int

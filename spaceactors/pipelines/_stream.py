@@ -21,7 +21,7 @@ from spaceactors.pipelines._pipeline import open_world
 from spaceactors.pipelines._place import Place
 from spaceactors.pipelines._stage import StageKind
 from spaceactors.pipelines._workers import run_place
-from supervisors import ChildSpec, Restart, RestartLimit, RestartLimitExceeded, open_supervisor
+from supervisors import ChildSpec, ChildStartError, Restart, RestartLimit, RestartLimitExceeded, open_supervisor
 from supervisors._block import is_fatal, without_cancellation
 from supervisors._drain import current_signal
 
@@ -273,6 +273,9 @@ async def open_stream(
             error = raised
         finally:
             stream._closed()
+        if isinstance(error, ChildStartError) and stream._supervisor is None:
+            msg = f"pipeline {pipeline.name!r} was not opened: what is around it was asked to drain before"
+            raise StreamClosed(msg) from error
         if flow.failure is not None:
             error = _with_failure(error, flow.failure)
         if error is not None:

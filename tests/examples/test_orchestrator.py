@@ -153,7 +153,7 @@ async def test_no_more_than_three_are_with_the_model_at_once(autojump_clock: Moc
     assert round(trio.current_time() - began, 6) == round(0.12 + 3 * 0.12, 6)
 
 
-async def test_a_user_talks_and_is_remembered_until_the_service_is_drained() -> None:
+async def test_C8_a_user_is_remembered_and_the_service_is_drained_clean() -> None:
     async with open_test_runtime(Orchestrator, deps=make_desk()) as runtime:
         ann = runtime.space("ann")
         assert await ann.ask(Orchestrator.say, "hello") == "Hello! Ask me what our customers say."
@@ -161,7 +161,7 @@ async def test_a_user_talks_and_is_remembered_until_the_service_is_drained() -> 
         answer = await ann.ask(Orchestrator.say, "how much is a latte with oat milk?")
         assert answer.endswith(" You asked before: “is there oat milk?”.")
         assert "You asked before" not in await runtime.space("bob").ask(Orchestrator.say, "is there oat milk?")
-        assert (await runtime.drain()).clean, "C8"
+        assert (await runtime.drain()).clean
 
 
 async def test_a_second_try_of_a_message_repeats_no_agent_that_had_done_its_work() -> None:
@@ -218,6 +218,10 @@ def test_C6_the_command_line_talks_to_it() -> None:
     typed = "hello\nhow much is a mocha?\n/stats\n"
     done = subprocess.run(argv, input=typed, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")
-    hello, mocha, *_ = done.stdout.splitlines()
+    hello, mocha, *told = done.stdout.splitlines()
     assert hello == "Hello! Ask me what our customers say."
     assert mocha.startswith("Mocha is $4.60. farid said")
+    assert [line.split(" completed")[0] for line in told if " completed" in line] == [
+        "quick: 1 runs: 1",
+        "deep: 1 runs: 1",
+    ]

@@ -136,7 +136,8 @@ class Pipeline(Generic[I_contra, O_co]):
         """Run it for one request: stages that do not need each other at the same time.
 
         Where a context fails (a process died, a thread could not be started), what runs goes on to its end, and the
-        rest runs one stage after the other, the one whose context failed once more: `result.infrastructure` tells.
+        rest runs one stage after the other, the one whose context failed once more; if its context is not to be had
+        then either, in a thread. `result.infrastructure` tells.
 
         Args:
             value: what the input stands for.

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tenacity import wait_fixed
 
@@ -20,6 +20,7 @@ from spaceactors.pipelines import (
     OnError,
     Pipeline,
     PipelineError,
+    Producer,
     Sink,
     Stage,
     StageOutcome,
@@ -230,10 +231,11 @@ async def test_C5_the_parallel_share_is_that_of_stages_beside_another(autojump_c
     assert (await pipeline.run(1)).parallel_share == 3 / 4
 
 
-spans = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 4)).map(lambda one: (one[0], sum(one))), max_size=8)
+spans = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)).map(lambda one: (one[0], sum(one))), max_size=8)
 
 
 @given(spans)
+@example([(0, 9), (1, 2), (3, 4)])  # the last one shares its moments with the first alone
 def test_C5_overlapping_spans_are_those_that_share_a_moment_with_another(spans):
     def share(one, other):
         return max(one[0], other[0]) < min(one[1], other[1])
@@ -487,6 +489,30 @@ async def test_C4_a_nested_pipeline_that_fails_may_be_skipped():
     assert (result.value, result[nested].outcome) == (8, StageOutcome.SKIPPED)
 
 
+async def test_C4_a_thousand_stages_in_a_row_run_and_are_skipped_without_recursion():
+    stage = first = Stage(fail, number, on_error=OnError.SKIP)
+    for index in range(1_000):
+        stage = Stage(double, stage, name=f"s{index}")
+    result = await Pipeline("p", number, stage).run(1)
+    assert result[stage].error.__cause__ is result[first].error
+    with pytest.raises(StageSkipped):
+        _ = result.value
+
+
+async def test_a_thousand_stages_side_by_side_and_in_a_row_run(autojump_clock):
+    ways = [Stage(nap, number, name=f"way {index}") for index in range(1_000)]
+    stage = Stage(count_all, *ways, name="all")
+    for index in range(1_000):
+        stage = Stage(double, stage, name=f"s{index}")
+    result = await Pipeline("p", number, stage).run(1)
+    assert (result.value, result.seconds) == (1_000 * 2**1_000, pytest.approx(1))
+
+
+async def test_D5_a_pipeline_that_begins_with_a_producer_runs_for_an_item_too():
+    source = Producer(list)
+    assert (await Pipeline("p", source, Stage(double, source)).run(4)).value == 8
+
+
 # ---- fallbacks, tries, timeouts
 
 
@@ -681,12 +707,13 @@ async def test_in_background_work_the_runtime_s_limits_pace_it(autojump_clock):
     assert (sorted(done), max(seen)) == ([*range(6)], 2)
 
 
-async def test_in_a_turn_an_unknown_limit_is_refused(autojump_clock):
-    pipeline = Pipeline("p", number, Stage(double, number, limit="lmm"))
+async def test_in_a_turn_an_unknown_limit_is_refused_before_anything_runs(autojump_clock, journal):
+    pipeline = Pipeline("p", number, Stage(double, Stage(journal.said("first"), number), limit="lmm"))
     async with open_runtime(Clerk, deps=[pipeline, []]) as runtime:
         with pytest.raises(ActorCrashed) as caught:
             await runtime.space("a").ask(Clerk.in_turn, 1)
     assert isinstance(caught.value.__cause__, UnknownLimit)
+    assert journal == []
 
 
 # ---- pipelines inside

@@ -207,21 +207,37 @@ async def look_through(files: Sequence[Path], findings: Findings, *, workers: in
     print(pipeline.plan, file=sys.stderr)
     async with (
         open_context_pool(ContextSpec("study", "process", size=workers)) as contexts,
-        trio.open_nursery() as nursery,
         pipeline.open(contexts=contexts) as stream,
+        trio.open_nursery() as nursery,
     ):
         nursery.start_soon(show_progress, stream)
         await stream.wait_done()
     return stream.report
 
 
+def whole(text: str) -> int:
+    """Read a number from one."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is none: write 1 or more")
+    return int(text)
+
+
+def existing(text: str) -> Path:
+    """Read the name of what is there."""
+    if not Path(text).exists():
+        raise argparse.ArgumentTypeError(f"{text} is not there")
+    return Path(text)
+
+
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("places", nargs="*", type=Path, default=[DOCS], help="files, and folders of texts")
+    parser.add_argument("places", nargs="*", type=existing, default=[DOCS], help="files, and folders of texts")
     parser.add_argument("--output", type=Path, help="the file for the lines; without it, standard output")
-    parser.add_argument("--workers", type=int, default=2, help="how many processes there are (%(default)s)")
-    parser.add_argument("--batch", type=int, default=50, help="how many paragraphs each is given at once (%(default)s)")
+    parser.add_argument("--workers", type=whole, default=2, help="how many processes there are (%(default)s)")
+    parser.add_argument(
+        "--batch", type=whole, default=50, help="how many paragraphs each is given at once (%(default)s)"
+    )
     return parser.parse_args()
 
 

@@ -129,3 +129,18 @@ def test_C3_and_C8_the_program_looks_through_a_folder_and_leaves_nothing_behind(
     assert told[:2] == ["pipeline 'documents': 4 places", "1. thread"]
     assert any(line.startswith("5 taken, 5 delivered in ") for line in told)
     assert told[-2].endswith(" words in 5 paragraphs; pairs that are much alike: 1")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["nowhere"], "nowhere is not there"),
+        (["--workers", "0"], "0 is none: write 1 or more"),
+        (["--batch", "many"], "invalid whole value: 'many'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_read(given: list[str], told: str) -> None:
+    argv = (sys.executable, "examples/documents.py", *given)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].endswith(told)

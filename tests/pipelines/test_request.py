@@ -11,7 +11,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tenacity import wait_fixed
 
-from spaceactors import Actor, ActorCrashed, Limit, Limits, Retry, UnknownLimit, handler, open_runtime
+from spaceactors import (
+    Actor,
+    ActorCrashed,
+    Limit,
+    Limits,
+    Preempted,
+    Priority,
+    Retry,
+    UnknownLimit,
+    handler,
+    open_runtime,
+)
 from spaceactors.pipelines import (
     Batch,
     ContextSpec,
@@ -641,6 +652,26 @@ async def test_a_limit_is_given_back_between_tries(autojump_clock):
     other = Stage(napping(1, "other"), Stage(napping(1, "before"), number), limit="llm")
     result = await Pipeline("p", number, other, beside=[broken]).run(1, limits=limits)
     assert result[other].began + result[other].seconds == pytest.approx(2)
+
+
+@pytest.mark.parametrize(("retry", "outcome"), [(None, Preempted), (Retry(2), 2)])
+async def test_a_stage_whose_token_somebody_urgent_takes_fails_and_may_be_tried_again(autojump_clock, retry, outcome):
+    limits, found = Limits([Limit("gpu", 1, preemptible=True)]), []
+    stages = [Stage(nap, number, limit="gpu", retry=retry), Stage(napping(1, "other"), number)]
+    pipeline = Pipeline("p", number, Stage(count_all, *stages))
+
+    async def run():
+        try:
+            found.append((await pipeline.run(5, limits=limits)).value)
+        except Preempted:
+            found.append(Preempted)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await trio.sleep(2)
+        async with limits.hold("gpu", priority=Priority.URGENT):
+            await trio.sleep(1)
+    assert found == [outcome]
 
 
 async def test_without_limits_nobody_paces_it(autojump_clock):

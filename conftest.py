@@ -2,8 +2,8 @@
 
 A `python` block is run, in one namespace and one empty folder per page. An `output` block is what the block before it
 must have printed. Blocks of any other language (`console`, `text`) are read by people only. Programs on a page run on
-virtual time: where a reader waits a second, the tests do not. Only those with a file run on the real clock, because a
-virtual one does not wait for the disk.
+virtual time: where a reader waits a second, the tests do not. Only those with a file, or with threads and processes, run
+on the real clock, because a virtual one does not wait for these.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ real_run = trio.run
 PRINTED = "what the last python block printed"
 FOLDER = "where the programs of the page leave their files"
 REACHED = "the line of the last block that was run"
-ON_DISK = "SqliteStore("
+OUTSIDE = ("SqliteStore(", "open_context")
 FACTORY = "tmp_path_factory"
 
 
@@ -55,6 +55,9 @@ def catch_up(example: Example) -> None:
 
 class Page:
     """A page as a module: its names are those of the page's blocks."""
+
+    # Processes that a page starts find no program there to import: functions of the page cannot run in them.
+    __spec__ = None
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self.__dict__ = namespace
@@ -81,7 +84,7 @@ class PrintingEvaluator(PythonEvaluator):
         namespace.setdefault("__name__", "__main__")
         if FOLDER not in namespace:
             namespace[FOLDER] = namespace[FACTORY].mktemp("page")
-        run = real_run if ON_DISK in example.parsed else run_on_virtual_time
+        run = real_run if any(mark in example.parsed for mark in OUTSIDE) else run_on_virtual_time
         printed = StringIO()
         with (
             as_program(namespace),

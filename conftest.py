@@ -2,8 +2,8 @@
 
 A `python` block is run, in one namespace and one empty folder per page. An `output` block is what the block before it
 must have printed. Blocks of any other language (`console`, `text`) are read by people only. Programs on a page run on
-virtual time: where a reader waits a second, the tests do not. Only those with a file, or with threads and processes, run
-on the real clock, because a virtual one does not wait for these.
+virtual time: where a reader waits a second, the tests do not. Only those with a file, with threads or with processes
+run on the real clock, because a virtual one does not wait for these.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from spaceactors._options import WhenAbandoned, WhenInterrupted
 from spaceactors._pace import Pace
 from spaceactors._space import HANDLED
 from spaceactors._turn import Cut, TurnRecord, descends, here
+from supervisors._block import without_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -162,9 +163,10 @@ class Worker:
             self.space.runtime.load.space_began()
         try:
             await (self._lead() if self.leads else self._follow())
-        except trio.Cancelled:
-            raise
-        except BaseException as error:  # KeyboardInterrupt and its like concern the whole program
+        except BaseException as error:
+            if without_cancellation(error) is None:  # alone, or in the group that a handler's nursery made of it
+                raise
+            # KeyboardInterrupt and its like concern the whole program.
             self.space.runtime.block.die(error)
             if self.leads:
                 await life.end(self)  # killed by now, like all others

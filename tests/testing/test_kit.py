@@ -315,6 +315,32 @@ async def test_after_a_kill_the_state_and_the_history_are_there_and_scratch_is_g
         assert await diary.ask(Diary.write, "c") == 1
 
 
+class Crowd(Actor[int]):
+    """Works in several tasks at once."""
+
+    @handler
+    async def work(self, seconds: float) -> int:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep, seconds)
+            nursery.start_soon(trio.sleep, seconds)
+        self.state += 1
+        return self.state
+
+
+def test_a_handler_with_a_nursery_is_cut_off_like_any_other() -> None:
+    """Not as a task of pytest-trio, which would take the group of cancellations for its own."""
+
+    async def main() -> int:
+        async with open_test_runtime(Crowd) as runtime:
+            crowd = runtime.space("c")
+            await crowd.send(Crowd.work, 20.0)
+            await runtime.settle()
+            await runtime.reopen()
+            return await crowd.ask(Crowd.work, 1.0)
+
+    assert trio.run(main, clock=MockClock()) == 2
+
+
 async def test_what_was_accepted_runs_in_its_order_and_being_killed_is_no_try() -> None:
     world = World()
     async with open_test_runtime(Diary, deps=world) as runtime:

@@ -148,8 +148,8 @@ class TaskManager:
         """Cancel all tasks of some agents, and some tasks by id, and wait until they have ended.
 
         Returns:
-            How many were really cancelled, waiting or running: their results say so. One that ends in another way
-            meanwhile does not count, nor does an id that no task has any more.
+            How many were really cancelled, while they waited or ran, as their results say. One that ends in another
+            way meanwhile does not count, nor does an id that no task has any more.
 
         Raises:
             TypeError: nothing is named.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, cast, final
 
 import trio
@@ -17,7 +17,16 @@ from spaceactors.pipelines._straight import AT_A_STRETCH, Stretch
 from supervisors._drain import current_signal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Generator,
+        Iterable,
+        Iterator,
+    )
 
     from spaceactors.pipelines._place import Place
 
@@ -125,8 +134,8 @@ class Feed:
 
     def _end_of(self, iterator: Iterator[Any]) -> Callable[[], object]:
         """Return how to close what is iterated over: a generator, or what the pipeline's own producer opened."""
-        ours = isinstance(iterator, Generator) or self._flow.graph.source.kind is StageKind.PRODUCER
-        return getattr(iterator, "close", _nothing) if ours else _nothing
+        ours = isinstance(iterator, GeneratorType) or self._flow.graph.source.kind is StageKind.PRODUCER
+        return getattr(cast("Any", iterator), "close", _nothing) if ours else _nothing
 
     # ---- a source that waits
 
@@ -171,14 +180,18 @@ class Feed:
         try:
             while True:
                 # Nobody can end it in a thread, and what it gives in the end must not be lost.
-                with trio.CancelScope(shield=True):
-                    value = await run_in(context, next, (iterator, _END))
+                value = await _shielded(run_in, context, next, (iterator, _END))
                 if value is _END:
                     return
                 yield value
         finally:
-            with trio.CancelScope(shield=True):
-                await run_in(context, self._end_of(iterator), ())
+            await _shielded(run_in, context, self._end_of(iterator), ())
+
+
+async def _shielded(run_in: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    with trio.CancelScope(shield=True):
+        return await run_in(*args)
+    raise AssertionError  # nobody cancels this scope
 
 
 async def _close(source: AsyncGenerator[Any]) -> None:

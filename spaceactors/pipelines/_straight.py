@@ -93,15 +93,15 @@ async def _call_all(stretch: Stretch, values: Iterator[Any], functions: Sequence
             if second is not None:
                 at = 1
                 result = second(result)
-            if third is not None:
-                at = 2
-                result = third(result)
-            if fourth is not None:
-                at = 3
-                result = fourth(result)
-            if rest:
-                for at, fn in rest:  # noqa: B007  (told in the end)
-                    result = fn(result)
+                if third is not None:
+                    at = 2
+                    result = third(result)
+                    if fourth is not None:
+                        at = 3
+                        result = fourth(result)
+                        if rest:
+                            for at, fn in rest:  # noqa: B007  (told in the end)
+                                result = fn(result)
             done += 1
             at = None
             if done >= stretch.limit:

@@ -9,9 +9,9 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from spaceactors import Actor, HandlerInfo, Runtime, RuntimeConfig, SpaceError, handlers_of
+from spaceactors import Actor, HandlerInfo, Runtime, SpaceError, handlers_of
 from spaceactors.cli._lines import LineCutter
-from spaceactors.cli._load import load_actor, load_deps
+from spaceactors.cli._load import load_actor, load_deps, load_settings
 from spaceactors.cli._pipelines import figures_of
 from spaceactors.cli._report import milliseconds, plural
 from spaceactors.cli._results import HANDLED, Result, as_text, outcome_of, reason_of
@@ -103,6 +103,7 @@ def chat(
     call: str | None = None,
     deps: str | None = None,
     store: str | None = None,
+    config: str | None = None,
     one_lane: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Talk to an actor's spaces by hand. Type /help for the commands.
@@ -113,11 +114,14 @@ def chat(
         call: The handler that hears what is typed; it takes one text. Without the option it is `say`, or the only one.
         deps: What the actor is given when it starts, as MODULE_OR_FILE:NAME of a value or of a function that opens it.
         store: Where the spaces are kept, as for `run`: the talk goes on where the last one ended.
+        config: A TOML file with the bounds of the runtime and its limits, in the table [spaceactors].
         one_lane: Run one turn at a time in all spaces together.
     """
     actor = load_actor(target)
     where = None if store is None else make_store(store)
-    job = Job(actor, RuntimeConfig(), one_lane, load_deps(actor, deps), in_flight=1, store=where)
+    settings = load_settings(config)
+    opened = load_deps(actor, deps)
+    job = Job(actor, settings.config, one_lane, opened, in_flight=1, store=where, limits=settings.limits)
     handler = choose_handler(actor, dict(handlers_of(actor)), call)
     with open_source("-") as source:
         return trio.run(talk, job, handler, source, space)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_run_config import LIMITED
+
 pty = pytest.importorskip("pty", reason="needs a terminal of its own")
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +57,15 @@ def test_stats_tell_what_the_pipelines_did_to_which_the_module_gives_names() -> 
     assert [line for line in told if line.startswith("deep: 1 run")]
     assert [line for line in told if line.lstrip().startswith("retrieval: 1 call")]
     assert (done.stderr, done.returncode) == ("", 0)
+
+
+def test_limits_that_handlers_name_come_from_a_file(tmp_path: Path) -> None:
+    actor, config = tmp_path / "callers.py", tmp_path / "service.toml"
+    actor.write_text(LIMITED, encoding="utf-8")
+    config.write_text("[spaceactors.limits.llm]\ntokens = 2\n", encoding="utf-8")
+    command = (*COMMAND[:-1], f"{actor}:Caller", "--config", str(config))
+    done = subprocess.run(command, input="hi\n", capture_output=True, text=True, cwd=ROOT, timeout=200, check=False)
+    assert (done.stdout.splitlines()[0], done.returncode) == ("hi", 0), done.stderr
 
 
 def test_the_tree_shows_the_spaces() -> None:

@@ -9,7 +9,6 @@ from attrs import evolve, frozen
 
 from spaceactors import _acting as acting
 from spaceactors._turn import here
-from spaceactors.pipelines._options import PipelineError
 from supervisors import Limits
 
 if TYPE_CHECKING:
@@ -63,9 +62,7 @@ class World:
 
     async def run_in(self, context: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """Run a function in a context; a turn that waits for one lends its token meanwhile."""
-        if self.contexts is None:  # looked up before anything runs
-            msg = f"there is no context {context!r}"
-            raise PipelineError(msg)
+        assert self.contexts is not None  # noqa: S101  (looked up before anything runs)
         async with AsyncExitStack() as held:
             async with acting.lending():
                 place = await held.enter_async_context(self.contexts.use(context))

@@ -444,6 +444,31 @@ async def test_what_is_no_pipeline_is_refused(world, autojump_clock):
     assert str(caught.value.__cause__).startswith("run_pipeline(...) runs a Pipeline or a Router of spaceactors.pipel")
 
 
+# ---- the end
+
+
+async def test_C8_a_drain_finishes_the_pipeline_of_a_running_turn(world):
+    world.pipelines, world.crashes = [world.diamond()], 0
+    async with opened(world) as runtime:
+        await runtime.space("a").send(Clerk.work, "x")
+        await trio.sleep(0.5)
+        report = await runtime.drain()
+    assert report.clean
+    assert sorted(world.done) == ["both", "left", "right"]
+
+
+async def test_C8_at_the_deadline_of_a_drain_its_stages_are_cancelled(world):
+    pipeline = world.diamond()
+    world.pipelines, world.crashes = [pipeline], 0
+    async with opened(world) as runtime:
+        await runtime.space("a").send(Clerk.work, "x")
+        await trio.sleep(0.5)
+        report = await runtime.drain(1)
+    assert not report.clean
+    assert sorted(world.done) == ["left", "right"]
+    assert (pipeline.statistics().cancelled, pipeline.statistics().running) == (1, 0)
+
+
 # ---- limits and tokens
 
 

@@ -24,6 +24,8 @@ IN_VAIN = 3
 QUICKLY = 0.3
 # So many standard errors are put down to chance: of a hundred windows that tell nothing new seven differ by more.
 SURE = 1.5
+# Of so few windows nobody knows which is off: the next is averaged with them at the same size, before that is judged.
+FEW = 2
 # A step up of no more than a quarter cannot be taken for a jump.
 STEP = 0.25
 
@@ -322,6 +324,9 @@ class Gradient:
         jump = min(JUMP, 1 - 1 / sample.size)
         if bearable < jump * seconds or state.calm <= -IN_VAIN:
             return self._try_less(evolve(state, ramping=False), sample, seconds, planned=False)
+        if state.ramping and state.known <= FEW:
+            known = state.known + 1
+            return evolve(state, usual=usual + (seconds - usual) / known, known=known)
         busy = max(0.5, usual / seconds / self.tolerance)
         size = round(sample.used * (1 - self.smoothing * (1 - busy)))
         if size >= sample.used:  # It is less than half a token: nothing to take away, but to be counted.

@@ -196,10 +196,22 @@ def test_gradient_gives_up_no_more_than_half_at_once():
     assert Gradient().adapt(state(20, **WELL_KNOWN), sample(20, 2.4, doubt=1.5)).size == 10
 
 
+@pytest.mark.parametrize("known", [1, 2])
+def test_gradient_measures_once_more_before_its_first_windows_end_the_doubling(known):
+    after = Gradient().adapt(state(4, usual=1.0, known=known), sample(4, 1.2))
+    assert (after.size, after.ramping, after.known) == (4, True, known + 1)
+    assert after.usual == pytest.approx(1 + 0.2 / (known + 1))
+
+
+@pytest.mark.parametrize("before", [{"usual": 1.0, "known": 3}, {**CALM, "known": 1}])
+def test_gradient_that_knows_enough_or_has_found_a_size_does_not(before):
+    assert Gradient().adapt(state(4, **before), sample(4, 1.2)).size == 3
+
+
 def test_gradient_takes_no_token_for_less_than_half_of_one():
-    after = Gradient().adapt(state(4, usual=1.0), sample(4, 1.07))
+    after = Gradient().adapt(state(4, usual=1.0, known=3), sample(4, 1.07))
     assert (after.size, after.calm, after.ramping) == (4, -1, True)
-    assert Gradient().adapt(state(4, usual=1.0), sample(4, 1.12)).size == 3
+    assert Gradient().adapt(state(4, usual=1.0, known=3), sample(4, 1.12)).size == 3
 
 
 def test_gradient_takes_what_one_token_more_does_for_no_jump():

@@ -1,7 +1,4 @@
-"""Functions that go to another context together, so that what is between them need not come back.
-
-It imports nothing of ours: it runs in other processes and interpreters, which load it with all that it needs.
-"""
+"""Functions that go to another context together, so that what is between them need not come back."""
 
 from __future__ import annotations
 

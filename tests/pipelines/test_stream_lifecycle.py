@@ -399,6 +399,32 @@ async def test_D9_a_branch_that_is_slow_holds_back_the_other_one(autojump_clock)
         assert len(fast_done) <= stream.progress().finished + 10
 
 
+@pytest.mark.slow
+async def test_D9_many_items_take_no_more_memory_than_few():
+    import tracemalloc
+
+    marks = []
+
+    async def join(one: int, other: int) -> int:
+        return one + other
+
+    def look(value: int) -> None:
+        if value == 1001:
+            tracemalloc.reset_peak()
+            marks.append(tracemalloc.get_traced_memory()[0])
+
+    first = Stage(at_once, number, concurrency=2)
+    joined = Stage(join, first, number, ordered=False, concurrency=2)
+    pipeline = Pipeline("p", number, Sink(look, joined, context="inline"))
+    tracemalloc.start()
+    try:
+        await pipeline.process(range(4000))
+        marks.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+    assert marks[1] - marks[0] < 200_000
+
+
 # ---- inside
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from spaceactors._history import History
     from spaceactors._message import Message
     from spaceactors._space import Space
-    from supervisors import Priority
+    from supervisors import Limits, Priority
 
 S = TypeVar("S", default=None)
 B = TypeVar("B", bound="Actor[Any]")
@@ -52,6 +52,7 @@ class Runnable(Protocol[I_contra, R_co]):
         name: str,
         /,
         *,
+        limits: Limits | None,
         contexts: Any,
     ) -> R_co:
         """Run it, each stage as a step whose name begins with `name`."""
@@ -295,18 +296,20 @@ class Actor(Generic[S]):
         result: R = await acting.step(self._space, name, fn, args, retry=retry, limit=limit, timeout=timeout)
         return result
 
-    async def run_pipeline(self, pipeline: Runnable[I, R], value: I, /, *, contexts: Any = None) -> R:
+    async def run_pipeline(
+        self, pipeline: Runnable[I, R], value: I, /, *, limits: Limits | None = None, contexts: Any = None
+    ) -> R:
         """Run a pipeline, or what a router chooses, for one request; each stage is a step of this turn.
 
         So a second try of this message, also in another process, runs no stage again that had a result; what stages
         give is recorded, and must be what the store can keep. What is recorded is the value alone: there the stage is
         DONE, also where its fallback had answered. A stage that was skipped had none, and runs again. A pipeline inside
-        records its own stages, unless it has a `retry`, `fallback` or `cache`: then it is one step. Stages hold the
-        limits of the runtime.
+        records its own stages, unless it has a `retry`, `fallback` or `cache`: then it is one step.
 
         Args:
             pipeline: a `Pipeline` or a `Router` of `spaceactors.pipelines`.
             value: what it is run for.
+            limits: those that stages may name; None: the runtime's.
             contexts: an open `ContextPool`, where stages run in contexts.
 
         Raises:
@@ -328,7 +331,7 @@ class Actor(Generic[S]):
         # Counted by runs: what one of them skips, another one of the same pipeline may come to.
         number = turn.record.name_again(f"pipeline {pipeline.name}")
         name = pipeline.name if number == 1 else f"{pipeline.name}#{number}"
-        return await pipeline.run_in_turn(value, step, name, contexts=contexts)
+        return await pipeline.run_in_turn(value, step, name, limits=limits, contexts=contexts)
 
     @overload
     async def suspend(self, name: str, question: object, /, *, answer: type[T], timeout: float | None = None) -> T: ...

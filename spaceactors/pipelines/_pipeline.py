@@ -137,7 +137,7 @@ class Pipeline(Generic[I_contra, O_co]):
 
         Where a context fails (a process died, a thread could not be started), what runs goes on to its end, and the
         rest runs one stage after the other, the one whose context failed once more; if its context is not to be had
-        then either, in a thread. `result.infrastructure` tells.
+        then either, in a thread. `result.infrastructure` tells. A stage's own `retry` and `fallback` come before that.
 
         Args:
             value: what the input stands for.
@@ -158,10 +158,17 @@ class Pipeline(Generic[I_contra, O_co]):
         return await self._run(value, World(limits=limits, contexts=contexts, sequential=sequential))
 
     async def run_in_turn(
-        self, value: I_contra, step: Step, name: str, /, *, contexts: ContextPool | None = None
+        self,
+        value: I_contra,
+        step: Step,
+        name: str,
+        /,
+        *,
+        limits: Limits | None = None,
+        contexts: ContextPool | None = None,
     ) -> PipelineResult[O_co]:
         """Run it with each stage as a step. Internal: actors call it, by `self.run_pipeline(...)`."""
-        return await self._run(value, World(contexts=contexts, step=step, prefix=f"{name}/"))
+        return await self._run(value, World(limits=limits, contexts=contexts, step=step, prefix=f"{name}/"))
 
     async def run_stages(self, value: I_contra, world: World, /) -> PipelineResult[O_co]:
         """Run it as a stage of another pipeline. Internal."""

@@ -16,6 +16,7 @@ from attrs import field, frozen
 from spaceactors.pipelines._context import ContextKind
 from spaceactors.pipelines._stage import StageKind
 from spaceactors.pipelines._straight import Wait
+from spaceactors.pipelines._tally import counted
 
 if TYPE_CHECKING:
     from spaceactors.pipelines._graph import Graph
@@ -117,14 +118,17 @@ class ExecutionPlan:
         return tuple(tuple(level) for level in levels if level[0].kind is not StageKind.INPUT)
 
     def mermaid(self) -> str:
-        """Return a picture of the plan in Mermaid's language: a box for each group with more than one stage."""
+        """Return a picture of the plan in Mermaid's language.
+
+        There is a box around the stages that run beside each other, and around one that does not run inline.
+        """
         graph = self._graph
         lines = ["flowchart LR"]
         if graph.source.kind is StageKind.INPUT:
             lines.append(f"    {_node(graph, 0)}")
         for place, group in enumerate(self.numbered_groups(), start=1):
             nodes = [f"    {_node(graph, number)}" for number in group]
-            if len(group) > 1:
+            if len(group) > 1 or self._contexts[group[0]] != INLINE:
                 title = _shown(f"{place}: {self._contexts[group[0]]}")
                 nodes = [f'    subgraph g{place}["{title}"]', *("    " + node for node in nodes), "    end"]
             lines.extend(nodes)
@@ -135,7 +139,7 @@ class ExecutionPlan:
 
     def __str__(self) -> str:
         """Return it as a table of groups: where each stage runs, and why."""
-        lines = [f"pipeline {self._graph.name!r}: {_counted(len(self.groups()), 'place')}"]
+        lines = [f"pipeline {self._graph.name!r}: {counted(len(self.groups()), 'place')}"]
         for place, group in enumerate(self.numbered_groups(), start=1):
             first = self._graph.stages[group[0]]
             at_once = f", {first._rules.concurrency} at once" if first._rules.concurrency > 1 else ""
@@ -199,7 +203,3 @@ def _node(graph: Graph, number: int) -> str:
 
 def _shown(text: str) -> str:
     return text.replace('"', "#quot;")
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -163,7 +163,14 @@ class Router(Generic[I_contra, O_co]):
         return await self._routes[route].pipeline.run(value, sequential=sequential, limits=limits, contexts=contexts)
 
     async def run_in_turn(
-        self, value: I_contra, step: Step, name: str, /, *, contexts: ContextPool | None = None
+        self,
+        value: I_contra,
+        step: Step,
+        name: str,
+        /,
+        *,
+        limits: Limits | None = None,
+        contexts: ContextPool | None = None,
     ) -> PipelineResult[O_co]:
         """Run what is chosen with each stage as a step. Internal: actors call it, by `self.run_pipeline(...)`."""
 
@@ -175,7 +182,8 @@ class Router(Generic[I_contra, O_co]):
         if route not in self._routes:
             msg = f"{route!r} was chosen by an earlier try, and is no route of {self._name!r} now: keep it"
             raise UnknownRoute(msg)
-        return await self._routes[route].pipeline.run_in_turn(value, step, f"{name}/{route}", contexts=contexts)
+        pipeline, own = self._routes[route].pipeline, f"{name}/{route}"
+        return await pipeline.run_in_turn(value, step, own, limits=limits, contexts=contexts)
 
 
 def _quoted(names: Mapping[str, object]) -> str:

@@ -60,7 +60,8 @@ class Stage(Generic[O_co]):
         *inputs: the stages whose results it takes, in the order of its arguments: one to four.
         name: what it is called in results, plans and statistics; None: as its function is.
         context: where it runs: `"inline"`, `"thread"`, `"process"`, `"interpreter"`, or what a `ContextPool` calls one
-            of its own. None: where the plan puts it, beside its input or inline.
+            of its own. None: where the plan puts it: inline, or beside its one input. So a function that is not async
+            runs in the same process as the stage before it, and must be one that can be sent there.
         concurrency: how many items of a stream it works on at once.
         limit: limits held during each try: those of the runtime in whose turn it runs, or those that the run is given.
             Where there are neither, nobody paces it.

@@ -65,12 +65,12 @@ class PipelineStatistics:
         """Return it in a few lines, for people."""
         lines = [
             (
-                f"{self.total} runs: {self.completed} completed, {self.failed} failed, {self.cancelled} cancelled, "
-                f"{self.running} running"
+                f"{counted(self.total, 'run')}: {self.completed} completed, {self.failed} failed, "
+                f"{self.cancelled} cancelled, {self.running} running"
             ),
             (
                 f"{self.average:.3f} s on average, {self.slowest:.3f} s at most, {self.throughput:.1f} a second; "
-                f"{self.at_once} stages at once, {self.parallel_share:.0%} beside another"
+                f"{counted(self.at_once, 'stage')} at once, {self.parallel_share:.0%} beside another"
             ),
         ]
         lines.extend(f"  {name}: {_told(one)}" for name, one in self.stages.items())
@@ -78,9 +78,20 @@ class PipelineStatistics:
 
 
 def _told(one: StageStatistics) -> str:
-    parts = {"failed": one.failed, "skipped": one.skipped, "by fallback": one.fallbacks, "cached": one.cached}
-    ends = [f"{count} {what}" for what, count in ({"calls": one.calls} | parts).items() if count or what == "calls"]
+    parts = {
+        "failed": one.failed,
+        "skipped": one.skipped,
+        "by fallback": one.fallbacks,
+        "cached": one.cached,
+        "tried again": one.retries,
+    }
+    ends = [counted(one.calls, "call"), *(f"{count} {what}" for what, count in parts.items() if count)]
     return f"{', '.join(ends)}; {one.average:.3f} s on average"
+
+
+def counted(count: int, what: str) -> str:
+    """Return how many there are of something, in words."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 @final

@@ -12,6 +12,7 @@ from spaceactors import (
     Actor,
     ActorCrashed,
     Limit,
+    Limits,
     MemoryStore,
     OutsideTurn,
     Retry,
@@ -509,6 +510,30 @@ async def test_stages_hold_the_limits_of_the_runtime(autojump_clock, method):
             for who in ("ann", "bob", "eve"):
                 nursery.start_soon(runtime.space(who).ask, method, who)
         assert trio.current_time() == pytest.approx(3)
+
+
+@pytest.mark.parametrize("routed", [False, True])
+async def test_stages_of_a_turn_hold_limits_that_it_is_given(autojump_clock, routed):
+    """In a runtime that has none of that name."""
+    limits = Limits([Limit("llm", 1)])
+
+    async def work(value):
+        assert limits.statistics()["llm"].held == 1
+        await trio.sleep(1)
+        return value
+
+    pipeline = Pipeline("p", text, Stage(work, text, limit="llm"))
+    runs = Router({"only": pipeline}, choose=lambda _: "only") if routed else pipeline
+
+    class Clerk(Actor):
+        @handler
+        async def work(self, value: str) -> str:
+            return (await self.run_pipeline(runs, value, limits=limits)).value
+
+    async with open_runtime(Clerk) as runtime, trio.open_nursery() as nursery:
+        for who in ("ann", "bob"):
+            nursery.start_soon(runtime.space(who).ask, Clerk.work, who)
+    assert trio.current_time() == pytest.approx(2)
 
 
 @ways

@@ -7,6 +7,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spaceactors import Retry
 from spaceactors.pipelines import Cache, Input, OnError, Pipeline, Stage, StageStatistics
 from spaceactors.pipelines._tally import StageTally, Tally
 from tests.pipelines.stage_jobs import count_all, double, fail, nap, napping
@@ -161,6 +162,21 @@ async def test_C5_figures_as_text(autojump_clock):
         "  nap: 4 calls; 2.000 s on average",
         "  fail: 4 calls, 4 by fallback; 0.000 s on average",
     ]
+
+
+async def test_C5_figures_of_one_are_told_as_of_one(autojump_clock):
+    tries = iter([False, True])
+
+    async def second_time(value):
+        if not next(tries):
+            raise ValueError(value)
+        return value
+
+    pipeline = Pipeline("p", number, Stage(second_time, number, retry=Retry(2)))
+    await pipeline.run(2)
+    whole, _, stage = str(pipeline.statistics()).splitlines()
+    assert whole.startswith("1 run: 1 completed")
+    assert stage == "  second_time: 1 call, 1 tried again; 0.000 s on average"
 
 
 # ---- the counters themselves

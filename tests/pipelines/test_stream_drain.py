@@ -7,7 +7,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from spaceactors.pipelines import Input, Pipeline, Sink, Stage, StreamClosed
-from supervisors import ChildSpec, open_supervisor
+from supervisors import ChildSpec, Restart, open_supervisor
 
 number = Input(int)
 done: list[int] = []
@@ -191,3 +191,24 @@ async def test_C8_cancelling_during_a_drain_cuts_it_off(autojump_clock):
             await stream.drain()
     assert trio.current_time() == 5
     assert stream.report.left > 0
+
+
+@pytest.mark.parametrize("passes", range(12))
+async def test_C8_a_drain_while_a_stream_opens_ends_it_too(passes, autojump_clock):
+    refused = []
+
+    async def serve():
+        first = Stage(same, number, context="inline")
+        second = Stage(same, first, name="second", context="inline")
+        third = Stage(same, second, name="third", context="inline")
+        try:
+            await Pipeline("p", number, third).process(range(3))
+        except StreamClosed as error:
+            refused.append(str(error))
+
+    with trio.fail_after(1000):
+        async with open_supervisor([ChildSpec("serve", serve, restart=Restart.TEMPORARY, shutdown=2000)]) as supervisor:
+            for _ in range(passes):
+                await trio.lowlevel.checkpoint()
+            await supervisor.drain()
+    assert refused in ([], ["pipeline 'p' was not opened: what is around it was asked to drain before"])

@@ -159,3 +159,15 @@ async def test_a_sink_gets_the_items_in_order(autojump_clock):
     pipeline = Pipeline("p", number, Sink(seen.append, Stage(sleep, number, concurrency=4)))
     await pipeline.process(LATE_FIRST)
     assert seen == LATE_FIRST
+
+
+async def test_workers_that_are_free_at_the_same_moment_take_items_in_order(autojump_clock):
+    async def every_other_pair(value: int) -> int:
+        await trio.sleep(1)
+        if value // 2 % 2 == 0:  # both workers skip, and take the next ones, in one pass of the scheduler
+            raise ValueError(value)
+        return value
+
+    stage = Stage(every_other_pair, number, concurrency=2, on_error=OnError.SKIP)
+    async with Pipeline("p", number, stage).open(range(100)) as stream:
+        assert [result async for result in stream] == [value for value in range(100) if value // 2 % 2]

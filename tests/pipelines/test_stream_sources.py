@@ -398,6 +398,27 @@ async def test_D5_an_iterable_whose_steps_block_runs_in_a_thread():
     assert threads == {False}
 
 
+@pytest.mark.parametrize("way", ["stop", "cancel"])
+async def test_a_generator_in_a_thread_is_closed_in_one_too(way):
+    closed_in = []
+
+    def blocking():
+        try:
+            yield from range(10**6)
+        finally:
+            closed_in.append(threading.current_thread())
+
+    numbers = Producer(blocking, context="thread")
+    pipeline = Pipeline("p", numbers, Stage(same, numbers, context="inline"))
+    with trio.CancelScope() as scope:
+        async with pipeline.open() as stream:
+            async for result in stream:
+                if result == 20:
+                    stream.stop_source() if way == "stop" else scope.cancel()
+    assert len(closed_in) == 1
+    assert closed_in[0] is not threading.main_thread()
+
+
 async def test_what_a_thread_gives_while_it_is_stopped_is_not_lost():
     began, go_on = threading.Event(), threading.Event()
     given = []

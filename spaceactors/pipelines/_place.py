@@ -12,10 +12,11 @@ from spaceactors.pipelines._call import INLINE, Note, called
 from spaceactors.pipelines._chain import run_chain
 from spaceactors.pipelines._flow import Exits
 from spaceactors.pipelines._options import OnError
+from spaceactors.pipelines._stage import StageKind
 from spaceactors.pipelines._straight import Stretch, Wait, go_straight
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from spaceactors.pipelines._call import StageCall
     from spaceactors.pipelines._flow import Flow
@@ -191,3 +192,14 @@ class Place:
                 step.count.taken += 1
         self.flow.count.taken += done + (stretch.at is not None)
         self.flow.count.delivered += done
+
+
+def places_of(flow: Flow, groups: Iterable[tuple[int, ...]]) -> list[Place]:
+    """Return the places in which stages run, the source's first."""
+    places = [Place(flow, group) for group in groups]
+    if flow.graph.source.kind is StageKind.INPUT:
+        places.insert(0, Place(flow, (0,)))
+    for channels in flow.inboxes.values():
+        channels[0].close()  # only clones are left: a place ends when those before it have
+    flow.results[0].close()
+    return places

@@ -14,23 +14,24 @@ from weakref import WeakSet
 
 import trio
 
+from spaceactors.pipelines._ending import raise_as_it_is, with_failure
 from spaceactors.pipelines._feeding import Feed, length
 from spaceactors.pipelines._flow import Flow
 from spaceactors.pipelines._options import PipelineError, check_count
 from spaceactors.pipelines._pipeline import open_world
-from spaceactors.pipelines._place import Place
+from spaceactors.pipelines._place import places_of
 from spaceactors.pipelines._stage import StageKind
 from spaceactors.pipelines._workers import run_place
-from supervisors import ChildSpec, ChildStartError, Restart, RestartLimit, RestartLimitExceeded, open_supervisor
-from supervisors._block import is_fatal, without_cancellation
+from supervisors import ChildSpec, ChildStartError, Restart, RestartLimit, open_supervisor
+from supervisors._block import without_cancellation
 from supervisors._drain import current_signal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
-    from typing import NoReturn
 
     from spaceactors.pipelines._items import SkippedItem, StreamProgress, StreamReport
     from spaceactors.pipelines._pipeline import Pipeline
+    from spaceactors.pipelines._place import Place
     from spaceactors.pipelines._world import World
     from supervisors import Supervisor, Tree
 
@@ -212,17 +213,6 @@ class Stream(Generic[I_contra, O_co]):
         self._ended()
 
 
-def _places(flow: Flow, groups: Iterable[tuple[int, ...]]) -> list[Place]:
-    """Return the places in which stages run, the source's first."""
-    places = [Place(flow, group) for group in groups]
-    if flow.graph.source.kind is StageKind.INPUT:
-        places.insert(0, Place(flow, (0,)))
-    for channels in flow.inboxes.values():
-        channels[0].close()  # only clones are left: a place ends when those before it have
-    flow.results[0].close()
-    return places
-
-
 def _specs(flow: Flow, feed: Feed, places: list[Place], stream: Stream[Any, Any]) -> list[ChildSpec]:
     """Return the children: the end of the stream first, for what is started last is stopped first."""
     at_work = set(places)
@@ -260,7 +250,7 @@ async def open_stream(
     async with open_world(pipeline, world) as opened:
         flow = Flow(graph, calls, pipeline.plan.numbered_groups(), opened, buffer)
         flow.count.total = length(source)
-        places = _places(flow, pipeline.plan.numbered_groups())
+        places = places_of(flow, pipeline.plan.numbered_groups())
         door, items = trio.open_memory_channel[Any](0)
         sends = source is None and graph.source.kind is StageKind.INPUT
         feed = Feed(places[0], items if sends else source)
@@ -277,9 +267,9 @@ async def open_stream(
             msg = f"pipeline {pipeline.name!r} was not opened: what is around it was asked to drain before"
             raise StreamClosed(msg) from error
         if flow.failure is not None:
-            error = _with_failure(error, flow.failure)
+            error = with_failure(error, flow.failure)
         if error is not None:
-            _raise_as_it_is(error)
+            raise_as_it_is(error)
 
 
 def _check_source(pipeline: Pipeline[Any, Any], source: object, kind: StageKind) -> None:
@@ -308,35 +298,6 @@ async def _running(name: str, stream: Stream[Any, Any], specs: list[ChildSpec], 
                 # body too, and means what is inside to finish; whatever else cancels it, tells the supervisor itself.
                 if without_cancellation(error) is not None:
                     flow.scope.cancel()
-                stream._unread()
                 raise
-            stream.stop_source()
-            stream._unread()
-
-
-def _with_failure(error: BaseException | None, failure: Exception) -> BaseException:
-    """Return what comes out of a stream that has failed, and whose supervisor raised something, or nothing.
-
-    The failure instead of the supervisor's word for it; together with the body's own error, if there is one.
-    """
-    if isinstance(error, RestartLimitExceeded) or without_cancellation(error) is None:
-        return failure
-    assert error is not None  # noqa: S101
-    if is_fatal(error):
-        return error
-    others: list[Any] = [error]
-    if isinstance(error, ExceptionGroup):
-        group = cast("ExceptionGroup[Exception]", error)
-        parts = [one for one in group.exceptions if not isinstance(one, RestartLimitExceeded)]
-        others = parts if len(parts) < len(group.exceptions) else others
-    return BaseExceptionGroup("a stream failed, and so did the block that opened it", [failure, *others])
-
-
-def _raise_as_it_is(error: BaseException) -> NoReturn:
-    """Raise an error without a word of what happened since, such as the cancellation that it brought about."""
-    context = error.__context__
-    try:
-        raise error
-    finally:
-        error.__context__ = context
-        del error, context
+            finally:
+                stream._unread()

@@ -212,3 +212,17 @@ async def test_C8_a_drain_while_a_stream_opens_ends_it_too(passes, autojump_cloc
                 await trio.lowlevel.checkpoint()
             await supervisor.drain()
     assert refused in ([], ["pipeline 'p' was not opened: what is around it was asked to drain before"])
+
+
+async def test_C8_who_reads_comes_to_an_end_when_a_drain_had_no_time(autojump_clock):
+    results = []
+
+    async def read():
+        results.extend([result async for result in stream])
+
+    async with PIPELINE.open(range(1000)) as stream, trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await trio.sleep(3.5)
+        report = await stream.drain(1)
+    assert results == list(range(report.delivered))
+    assert report.left > 0

@@ -422,3 +422,16 @@ async def test_a_producer_that_gives_nothing_to_iterate_over_is_a_clear_error(au
     numbers = Producer(lambda: 5, name="numbers")  # type: ignore[arg-type,return-value]
     with pytest.raises(PipelineError, match="must give something to iterate over"):
         await Pipeline("p", numbers, Stage(one_more, numbers)).process()
+
+
+async def test_D7_ctrl_c_in_the_body_comes_out_instead_of_what_a_stage_raises_then(autojump_clock):
+    async def untidy(value: int) -> int:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise Odd(value)
+
+    with pytest.raises(KeyboardInterrupt):
+        async with Pipeline("p", number, Stage(untidy, number)).open(range(3)):
+            await trio.sleep(1)
+            raise KeyboardInterrupt

@@ -8,6 +8,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from spaceactors.pipelines import Input, OnError, Pipeline, PipelineError, Producer, Sink, Stage, StreamClosed
 from supervisors import ChildSpec, open_supervisor
+from supervisors.testing import seed_schedule
 
 number = Input(int)
 
@@ -534,3 +535,20 @@ async def test_a_skipped_item_is_on_record(autojump_clock):
     assert all(isinstance(one.error, ValueError) for one in stream.skipped)
     assert stream.report.skipped == 3
     assert "3 skipped" in str(stream.report)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_reader_that_was_started_just_before_is_one_that_reads(seed):
+    async def main():
+        results = []
+
+        async def read():
+            results.extend([result async for result in stream])
+
+        async with quick.open(range(3)) as stream, trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await stream.wait_done()
+        return results
+
+    with seed_schedule(seed):
+        assert await trio.to_thread.run_sync(trio.run, main) == [1, 2, 3]

@@ -21,14 +21,15 @@ def is_pipeline(fn: object) -> bool:
 def wait_for(fn: Any) -> Wait:
     """Return whether what a function returns is to be awaited: surely, or surely not, or to be seen each time.
 
-    A function that is declared to return something that cannot be awaited is taken at its word.
+    A function that is declared to return something that cannot be awaited is taken at its word; not one that wraps
+    another, for its declaration is that of the other, which may be async.
     """
     while isinstance(fn, partial):
         fn = fn.func
     call = getattr(fn, "__call__", None)  # noqa: B004  (of an object that is called, its method)
     if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call):
         return Wait.ALWAYS
-    if not inspect.isfunction(fn) and not inspect.ismethod(fn):
+    if hasattr(fn, "__wrapped__") or not (inspect.isfunction(fn) or inspect.ismethod(fn)):
         return Wait.PERHAPS
     try:
         declared = get_type_hints(fn).get("return", Any)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, wraps
 
 import pytest
 
@@ -351,7 +351,17 @@ def unreadable(value: int) -> Unknown:  # noqa: F821
     return value
 
 
+def told(fn):
+    @wraps(fn)
+    def call(value):
+        return fn(value)
+
+    return call
+
+
 class Asynchronous:
+    told = told(coroutine)
+
     async def __call__(self, value):
         return value
 
@@ -362,6 +372,9 @@ class Asynchronous:
         (coroutine, Wait.ALWAYS),
         (partial(coroutine, 1), Wait.ALWAYS),
         (Asynchronous(), Wait.ALWAYS),
+        (told(coroutine), Wait.PERHAPS),
+        (partial(told(coroutine)), Wait.PERHAPS),
+        (Asynchronous().told, Wait.PERHAPS),
         (number_or_none, Wait.NEVER),
         (list_of, Wait.NEVER),
         (unannotated, Wait.PERHAPS),

@@ -85,9 +85,10 @@ class StageCall:
         except Exception as error:
             if fallback is None:
                 raise
+            value = await called(fallback, args)
             note.outcome, note.error = StageOutcome.FALLBACK, error
             self.tally.fallbacks += 1
-            return await called(fallback, args)
+            return value
 
     async def _remembered(self, world: World, args: tuple[Any, ...], note: Note) -> Any:
         if self._flights is None:

@@ -544,6 +544,14 @@ async def test_C4_a_fallback_that_fails_ends_the_run_with_its_error_and_the_firs
     assert caught.value.__notes__ == ["in stage 'fail' of pipeline 'p'"]
 
 
+async def test_C5_only_a_fallback_that_answers_is_counted():
+    pipeline = Pipeline("p", number, Stage(fail, number, fallback=fail))
+    with pytest.raises(LookupError):
+        await pipeline.run(4)
+    figures = pipeline.statistics().stages["fail"]
+    assert (figures.failed, figures.fallbacks) == (1, 0)
+
+
 async def test_C4_a_stage_whose_fallback_fails_may_be_skipped_too():
     stage = Stage(fail, number, fallback=fail, on_error=OnError.SKIP)
     result = await Pipeline("p", number, step(double, number), beside=[stage]).run(4)

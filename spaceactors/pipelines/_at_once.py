@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from spaceactors.pipelines._ending import foremost, raise_as_it_is
 from supervisors._block import without_cancellation
 
 if TYPE_CHECKING:
@@ -14,15 +15,16 @@ if TYPE_CHECKING:
 
 async def at_once(functions: Iterable[Callable[[], Awaitable[object]]]) -> None:
     """Run them all to their ends. What a nursery would wrap in a group comes out bare."""
-    failures: list[BaseException] = []
+    failure: BaseException | None = None
 
     async def run(fn: Callable[[], Awaitable[object]]) -> None:
+        nonlocal failure
         try:
             await fn()
         except BaseException as error:
             if without_cancellation(error) is None:
                 raise
-            failures.append(error)
+            failure = foremost(failure, error)
             nursery.cancel_scope.cancel()
 
     try:
@@ -31,7 +33,8 @@ async def at_once(functions: Iterable[Callable[[], Awaitable[object]]]) -> None:
                 nursery.start_soon(run, fn)
     finally:
         # Also if it is cancelled meanwhile: an error is never lost.
-        if failures:
-            for other in failures[1:]:
-                failures[0].add_note(f"another failed too: {type(other).__name__}: {other}")
-            raise failures[0]
+        if failure is not None:
+            try:
+                raise_as_it_is(failure)
+            finally:
+                failure = None  # it leads back here through its traceback

@@ -1,14 +1,25 @@
-"""What comes out of a stream that has failed."""
+"""What comes out of a request or a stream that has failed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from spaceactors.pipelines._call import note_once
 from supervisors import RestartLimitExceeded
 from supervisors._block import is_fatal, without_cancellation
 
 if TYPE_CHECKING:
     from typing import NoReturn
+
+
+def foremost(first: BaseException | None, error: BaseException) -> BaseException:
+    """Return which of two errors comes out: the first, with a note of the other, unless that concerns the program."""
+    if first is None:
+        return error
+    if is_fatal(error) and not is_fatal(first):
+        return without_cancellation(error) or error
+    note_once(first, f"something else failed too: {type(error).__name__}: {error}")
+    return first
 
 
 def with_failure(error: BaseException | None, failure: Exception) -> BaseException:

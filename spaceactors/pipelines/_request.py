@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, final
 import trio
 from attrs import evolve
 
-from spaceactors.pipelines._call import INLINE, Note, StageCall, note_once
+from spaceactors.pipelines._call import INLINE, Note, StageCall
 from spaceactors.pipelines._context import ContextKind, ContextUnavailable, WorkerLost
+from spaceactors.pipelines._ending import foremost, raise_as_it_is
 from spaceactors.pipelines._options import OnError
 from spaceactors.pipelines._results import PipelineResult, StageOutcome, StageResult, StageSkipped, reason
 from spaceactors.pipelines._stage import StageKind
-from supervisors._block import is_fatal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,20 +64,26 @@ class Request:
 
     async def run(self) -> PipelineResult[Any]:
         """Run it to its end. Raises the error of the first stage that failed and is not to be skipped."""
-        if self._world.step is None:
-            await self._run_stages()
-        else:
-            # Steps in a turn's own task have an order, and which stages would run there is chance.
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._run_stages)
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            try:
-                raise failure
-            finally:
-                del failure  # it leads back here through its traceback
+        try:
+            if self._world.step is None:
+                await self._run_stages()
+            else:
+                # Steps in a turn's own task have an order, and which stages would run there is chance.
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._run_stages)
+        finally:
+            # Also if it is cancelled meanwhile: an error is never lost.
+            self._raise_failure()
         seconds = trio.current_time() - self._began
         return PipelineResult(self._graph, self._results, seconds, self._sequential, self._infrastructure)
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            try:
+                raise_as_it_is(failure)
+            finally:
+                del failure  # it leads back here through its traceback
 
     async def _run_stages(self) -> None:
         if not self._sequential:
@@ -119,11 +125,7 @@ class Request:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        first = self._failure
-        if first is None or (is_fatal(error) and not is_fatal(first)):
-            self._failure = error
-        else:
-            note_once(first, f"another stage failed too: {type(error).__name__}: {error}")
+        self._failure = foremost(self._failure, error)
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
 

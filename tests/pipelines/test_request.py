@@ -360,7 +360,7 @@ async def test_what_others_raise_as_they_are_cancelled_is_noted_at_the_first_err
     pipeline = Pipeline("p", number, step(fail, broken, name="fail"), beside=[Stage(untidy, number)])
     with pytest.raises(LookupError) as caught:
         await pipeline.run(1)
-    assert "another stage failed too: OSError: could not close" in caught.value.__notes__
+    assert "something else failed too: OSError: could not close" in caught.value.__notes__
 
 
 async def test_a_group_that_a_cancelled_stage_raises_does_not_hide_the_first_error(autojump_clock):
@@ -418,6 +418,47 @@ async def test_what_concerns_the_whole_program_goes_before_an_earlier_error(auto
     pipeline = Pipeline("p", number, step(fail, slow, name="fail"), beside=[Stage(stop, number)])
     with pytest.raises(KeyboardInterrupt):
         await pipeline.run(1)
+
+
+async def test_what_concerns_the_whole_program_comes_out_without_the_cancellation_that_brought_it_about(autojump_clock):
+    """A stage with a nursery of its own gives a group, with the cancellation of the run in it."""
+
+    async def stop():
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise KeyboardInterrupt
+
+    async def with_nursery(_value):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop)
+            nursery.start_soon(trio.sleep_forever)
+
+    slow = Stage(napping(1, "x"), number, name="slow")
+    pipeline = Pipeline("p", number, step(fail, slow, name="fail"), beside=[Stage(with_nursery, number)])
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await pipeline.run(1)
+    assert caught.value.split(trio.Cancelled)[0] is None
+
+
+@pytest.mark.parametrize("error", [LookupError, SystemExit])
+async def test_an_error_is_not_lost_to_a_cancellation_that_comes_while_others_end(autojump_clock, error):
+    async def stop(_value):
+        await trio.sleep(1)
+        raise error
+
+    async def slow_to_end(_value):
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(2)
+
+    pipeline = Pipeline("p", number, Stage(stop, number), beside=[Stage(slow_to_end, number)])
+    with pytest.raises(error) as caught, trio.move_on_after(2):
+        await pipeline.run(1)
+    assert caught.value.__context__ is None
+    assert (pipeline.statistics().failed, pipeline.statistics().cancelled) == (1, 0)
 
 
 @pytest.mark.parametrize("sequential", [False, True])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import inf
 from typing import TYPE_CHECKING, Any, final
 
@@ -12,17 +14,21 @@ from spaceactors.pipelines._options import PipelineError
 from spaceactors.pipelines._remember import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable
+    from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable
     from types import TracebackType
 
     from spaceactors.pipelines._options import Cache
+
+
+# The calls inside of which code runs, as far as it is a part of them.
+_within: ContextVar[tuple[Flight, ...]] = ContextVar("spaceactors_flights", default=())
 
 
 @final
 class Flight:
     """One call that goes on, and all who wait for it."""
 
-    __slots__ = ("_around", "_leader", "done", "error", "trace", "value")
+    __slots__ = ("_around", "_leader", "done", "error", "trace", "value", "waits_for")
 
     def __init__(self) -> None:
         self.done = trio.Event()
@@ -34,6 +40,8 @@ class Flight:
         self.error: Exception | None = None
         # Where the error was raised: each who raises it again would make its traceback longer.
         self.trace: TracebackType | None = None
+        # Other calls, for which parts of it wait.
+        self.waits_for: list[Flight] = []
 
     def needs(self, task: trio.lowlevel.Task) -> bool:
         """Tell whether a task is a part of the call: who makes it, or one below."""
@@ -43,6 +51,17 @@ class Flight:
                 return False
             task = nursery.parent_task
         return True
+
+    def leads_to(self, others: Iterable[Flight]) -> bool:
+        """Tell whether it is one of some calls, or waits for one of them, through however many others."""
+        found = set[Flight]()
+        left: list[Flight] = [self]
+        while left:
+            one = left.pop()
+            if one not in found:
+                found.add(one)
+                left.extend(one.waits_for)
+        return not found.isdisjoint(others)
 
 
 @final
@@ -69,9 +88,9 @@ class Flights:
             flight = self._going.get(here)
             if flight is None:
                 return await self._lead(here, key, call), False
-            self._check_outside(flight)
-            async with acting.lending():
-                await flight.done.wait()
+            with self._waiting(flight):
+                async with acting.lending():
+                    await flight.done.wait()
             if flight.error is not None:
                 raise flight.error.with_traceback(flight.trace)
             if flight.value is not None:
@@ -79,6 +98,8 @@ class Flights:
 
     async def _lead(self, here: Hashable, key: Hashable, call: Callable[[], Awaitable[Any]]) -> Any:
         flight = self._going[here] = Flight()
+        # What a call started elsewhere outlives it, and is not to keep all that led there.
+        outside = _within.set((*(one for one in _within.get() if not one.done.is_set()), flight))
         try:
             value = await call()
             flight.value = (value,)
@@ -87,15 +108,26 @@ class Flights:
             flight.error, flight.trace = error, error.__traceback__
             raise
         finally:
+            _within.reset(outside)
             del self._going[here]
             flight.done.set()
         return value
 
-    def _check_outside(self, flight: Flight) -> None:
-        """Refuse to wait for a call of which this is a part: it would wait for itself."""
-        if flight.needs(trio.lowlevel.current_task()):
+    @contextmanager
+    def _waiting(self, flight: Flight) -> Generator[None]:
+        """Refuse to wait for a call of which this is a part, or which waits for one: it would wait for itself."""
+        task = trio.lowlevel.current_task()
+        parts_of = [one for one in _within.get() if one.needs(task)]
+        if flight.needs(task) or flight.leads_to(parts_of):
             msg = f"stage {self._name!r} needs, to be remembered, what it is just working out: it asks for itself"
             raise PipelineError(msg)
+        for one in parts_of:
+            one.waits_for.append(flight)
+        try:
+            yield
+        finally:
+            for one in parts_of:
+                one.waits_for.remove(flight)
 
     def _key_of(self, args: tuple[Any, ...]) -> Hashable:
         key: Hashable = args if self._key is None else self._key(*args)

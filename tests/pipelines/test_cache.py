@@ -340,6 +340,46 @@ async def test_C10_a_call_that_asks_for_itself_in_a_task_below_says_so_too(autoj
     assert isinstance(caught.value.exceptions[0], PipelineError)
 
 
+@pytest.mark.parametrize("members", [2, 3])
+async def test_C10_calls_that_wait_for_each_other_in_a_ring_say_so_instead_of_waiting_for_ever(autojump_clock, members):
+    async def next_one(value):
+        await trio.sleep(1)
+        return (await pipeline.run((value + 1) % members)).value
+
+    refused = []
+
+    async def ask(value):
+        with pytest.raises(PipelineError, match="it asks for itself"):
+            await pipeline.run(value)
+        refused.append(value)
+
+    pipeline = Pipeline("p", question, Stage(next_one, question, cache=Cache()))
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            for value in range(members):
+                nursery.start_soon(ask, value)
+    assert sorted(refused) == list(range(members))
+
+
+async def test_C10_who_no_longer_waits_for_a_call_is_in_no_ring_with_it(autojump_clock):
+    async def first(key):
+        with trio.move_on_after(1):
+            await pipeline.run("second")
+        await trio.sleep(3)
+        return key
+
+    async def second(key):
+        await trio.sleep(2)
+        return (await pipeline.run("first")).value
+
+    async def either(key):
+        return await {"first": first, "second": second}[key](key)
+
+    pipeline = Pipeline("p", question, Stage(either, question, cache=Cache()))
+    results = await ask_many(pipeline, ["second", "first"])
+    assert [result.value for result in results] == ["first", "first"]
+
+
 async def test_C10_a_task_that_a_call_starts_elsewhere_may_wait_for_it(autojump_clock):
     found = []
 

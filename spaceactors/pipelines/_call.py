@@ -27,14 +27,12 @@ INLINE = ContextKind.INLINE.value
 class Note:
     """What is worth knowing of a call besides its value."""
 
-    __slots__ = ("error", "failed", "outcome")
+    __slots__ = ("error", "outcome")
 
     def __init__(self) -> None:
         self.outcome = StageOutcome.DONE
         # Why the fallback was needed.
         self.error: BaseException | None = None
-        # What the stage itself raised, and not those who recorded it.
-        self.failed: BaseException | None = None
 
 
 @final
@@ -64,7 +62,6 @@ class StageCall:
         try:
             return await self._or_fallback(world, args, note)
         except Exception as error:
-            note.failed = error
             self.mark(error)
             raise
 

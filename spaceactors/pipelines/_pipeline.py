@@ -17,7 +17,7 @@ from spaceactors.pipelines._plan import ExecutionPlan
 from spaceactors.pipelines._request import Request
 from spaceactors.pipelines._stage import KINDS, Stage, StageKind
 from spaceactors.pipelines._tally import StageTally, Tally
-from spaceactors.pipelines._world import World
+from spaceactors.pipelines._world import Recorder, World
 from supervisors._block import without_cancellation
 
 if TYPE_CHECKING:
@@ -168,7 +168,8 @@ class Pipeline(Generic[I_contra, O_co]):
         contexts: ContextPool | None = None,
     ) -> PipelineResult[O_co]:
         """Run it with each stage as a step. Internal: actors call it, by `self.run_pipeline(...)`."""
-        return await self._run(value, World(limits=limits, contexts=contexts, step=step, prefix=f"{name}/"))
+        recorder = Recorder(step)
+        return await self._run(value, World(limits=limits, contexts=contexts, step=recorder, prefix=f"{name}/"))
 
     async def run_stages(self, value: I_contra, world: World, /) -> PipelineResult[O_co]:
         """Run it as a stage of another pipeline. Internal."""
@@ -255,6 +256,9 @@ class Pipeline(Generic[I_contra, O_co]):
 async def open_world(pipeline: Pipeline[Any, Any], world: World) -> AsyncGenerator[World]:
     """Look up all limits and contexts before anything runs; open a pool where one is needed and none given."""
     world.check_limits(pipeline.limits_needed())
+    if world.contexts is not None and not hasattr(world.contexts, "kind_of"):
+        msg = f"contexts must be an open pool, as of `async with open_context_pool() as pool`, not {world.contexts!r}"
+        raise TypeError(msg)
     needed = pipeline.contexts_needed()
     if not needed:
         yield world

@@ -158,7 +158,10 @@ class Request:
         try:
             self._values[number] = await self._recorded(call, tuple(self._values[one] for one in needs), note)
         except Exception as error:
-            self._failed(number, call, error, note, began)
+            if call.stage._rules.on_error is not OnError.SKIP or self._world.could_not_record(error):
+                call.tally.failed += 1
+                raise
+            self._skip(number, call, error, began)
             return
         finally:
             self._leave()
@@ -217,14 +220,6 @@ class Request:
                 await self._quiet.park()
         finally:
             self._enter()
-
-    def _failed(self, number: int, call: StageCall, error: Exception, note: Note, began: float) -> None:
-        """Skip a stage that failed, if it may be skipped; raise its error if not."""
-        may_skip = call.stage._rules.on_error is OnError.SKIP and note.failed is error
-        if not may_skip:
-            call.tally.failed += 1
-            raise error
-        self._skip(number, call, error, began)
 
     def _skip(self, number: int, call: StageCall, why: BaseException, began: float) -> None:
         call.tally.skipped += 1

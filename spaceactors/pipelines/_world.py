@@ -23,6 +23,39 @@ Step: TypeAlias = "Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
 
 @final
+class Recorder:
+    """Has what stages give recorded as steps, and knows which errors were those of recording, and not of a stage."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._failure: Exception | None = None
+
+    async def __call__(self, name: str, work: Callable[[], Awaitable[Any]]) -> Any:
+        raised: BaseException | None = None
+
+        async def watched() -> Any:
+            nonlocal raised
+            try:
+                return await work()
+            except BaseException as error:
+                raised = error
+                raise
+
+        try:
+            return await self._step(name, watched)
+        except Exception as error:
+            if error is not raised:
+                self._failure = error
+            raise
+        finally:
+            raised = None  # it leads back here through its traceback
+
+    def raised(self, error: Exception) -> bool:
+        """Tell whether an error was that of recording."""
+        return self._failure is error
+
+
+@final
 @frozen(eq=False)
 class World:
     """What the stages of one run, or of one stream, are given by those around them."""
@@ -32,7 +65,7 @@ class World:
     # Open; None where all stages run inline.
     contexts: ContextPool | None = None
     # How a durable turn records what its stages gave, and how the names of its records begin.
-    step: Step | None = None
+    step: Recorder | None = None
     prefix: str = ""
     # Whether requests run their stages one after the other.
     sequential: bool = False
@@ -40,6 +73,10 @@ class World:
     def inside(self, name: str) -> World:
         """Return it for the stages of a nested pipeline."""
         return evolve(self, prefix=f"{self.prefix}{name}/")
+
+    def could_not_record(self, error: Exception) -> bool:
+        """Tell whether an error is that of those who record, here or in a pipeline inside, and of no stage."""
+        return self.step is not None and self.step.raised(error)
 
     def hold(self, names: tuple[str, ...]) -> AbstractAsyncContextManager[None]:
         """Hold limits; in a turn in the name of its space, lending the turn's own token meanwhile."""

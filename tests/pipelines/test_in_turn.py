@@ -363,6 +363,33 @@ async def test_a_store_that_fails_is_no_error_of_a_stage_to_be_skipped(world):
     assert pipeline.statistics().stages["one"].failed == 1
 
 
+async def test_a_store_that_fails_inside_is_no_error_of_the_pipeline_inside_to_be_skipped(world):
+    inner = Pipeline("inner", text, world.stage("one", text))
+    nested = Stage(inner, text, on_error=OnError.SKIP)
+
+    async def step(name, work):
+        value = await work()
+        if name == "p/inner/one":
+            raise StoreError("the disk is full")
+        return value
+
+    pipeline = Pipeline("p", text, world.stage("other", text), beside=[nested])
+    with pytest.raises(StoreError):
+        await pipeline.run_in_turn("x", step, "p")
+
+
+async def test_a_stage_inside_that_fails_is_skipped_with_its_pipeline(world):
+    world.failing["one"] = 1
+    nested = Stage(Pipeline("inner", text, world.stage("one", text)), text, on_error=OnError.SKIP)
+
+    async def step(_name, work):
+        return await work()
+
+    pipeline = Pipeline("p", text, world.stage("other", text), beside=[nested])
+    result = await pipeline.run_in_turn("x", step, "p")
+    assert result[nested].outcome is StageOutcome.SKIPPED
+
+
 async def test_a_changed_program_is_no_error_of_a_stage_to_be_skipped(world):
     async def step(_name, _work):
         raise StepChanged("the program has changed")

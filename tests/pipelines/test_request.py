@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -347,6 +350,29 @@ async def test_an_error_with_which_another_fails_again_and_again_does_not_gather
         with pytest.raises(LookupError):
             await pipeline.run(1)
     assert len(error.__notes__) == 2
+
+
+async def test_nothing_of_a_run_that_failed_is_kept_until_the_next_collection(autojump_clock):
+    class Large:
+        pass
+
+    made = []
+
+    def large(_value):
+        value = Large()
+        made.append(weakref.ref(value))
+        return value
+
+    pipeline = Pipeline("p", number, step(fail, Stage(large, number), name="fail"))
+    gc.collect()
+    gc.disable()
+    try:
+        with suppress(LookupError):
+            await pipeline.run(1)
+        await trio.lowlevel.checkpoint()
+        assert [one() for one in made] == [None]
+    finally:
+        gc.enable()
 
 
 async def test_what_others_raise_as_they_are_cancelled_is_noted_at_the_first_error(autojump_clock):
@@ -839,6 +865,14 @@ async def test_an_unknown_context_is_refused_before_anything_runs(journal):
         await pipeline.run(1)
     async with open_context_pool() as contexts:
         with pytest.raises(PipelineError, match="pipeline 'p': no context is named 'parsing'"):
+            await pipeline.run(1, contexts=contexts)
+    assert journal == []
+
+
+async def test_what_is_no_open_pool_is_refused(journal):
+    pipeline = Pipeline("p", number, Stage(journal.said("first"), number))
+    for contexts in (open_context_pool(), ContextSpec("parsing"), "thread"):
+        with pytest.raises(TypeError, match="contexts must be an open pool, as of `async with open_context_pool"):
             await pipeline.run(1, contexts=contexts)
     assert journal == []
 

@@ -6,7 +6,8 @@ and stands in that line without one.
 
 Nothing is held for long while something else is waited for: a task that has had its turn in one line waits for the
 rest for a moment (`PATIENCE`), then it gives back what it has. So there is no ring of waits that would not end,
-whatever tasks and others do inside and in which order.
+whatever tasks and others do inside and in which order. Where two have what the other lacks, one gives up first: if
+both did so at the same moment, they would change places, and meet again as they were.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
     from supervisors._drain import DrainSignal
 
 # Seconds for which a task keeps what it got in one line while it waits for the rest. Long enough for a slot to come
-# free among tasks of usual length, so that it need not stand in line again; short enough for others to bear.
-PATIENCE = 1.0
+# free among tasks of usual length, so that it need not stand in line again; short enough for others to bear. Shorter
+# with tokens than with locks: of tasks of two managers one of which has these and one those, only one is to give up.
+PATIENCE = {WaitsFor.LOCKS: 1.0, WaitsFor.LIMITS: 0.5}
 
 
 @final
@@ -307,7 +309,7 @@ class Floor:
                 job.permits = ()
             return await self._at_once(job) if self._slot_now(job) else WaitsFor.SLOT
         async with self._hold(job, lacks):
-            with trio.CancelScope(deadline=trio.current_time() + PATIENCE) as patience:
+            with trio.CancelScope(deadline=trio.current_time() + PATIENCE[lacks]) as patience:
                 job.lacks = WaitsFor.LIMITS if lacks is WaitsFor.LOCKS else WaitsFor.LOCKS
                 async with self._hold(job, job.lacks):
                     job.lacks = WaitsFor.SLOT

@@ -349,6 +349,26 @@ async def test_a_lock_is_given_back_when_the_token_does_not_come_soon(autojump_c
     assert log.spans == {"outsider": (0, 1), "task": (5, 6)}
 
 
+async def test_E11_two_that_have_what_the_other_lacks_both_end_for_one_gives_up_first(autojump_clock):
+    """The ring of two managers: if both gave up at the same moment, they would change places for ever."""
+    limits, locks, log = Limits([Limit("llm", 1)]), Locks(), Log()
+    async with (
+        open_task_manager(limits=limits, locks=locks) as one,
+        open_task_manager(limits=limits, locks=locks) as other,
+        trio.open_nursery() as nursery,
+        locks.hold("x", holder="me"),
+    ):
+        await run_in(nursery, one, Task(log.work, "first in line for the lock", id="a", resources="x", limits="llm"))
+        async with limits.hold("llm"):
+            await run_in(nursery, other, Task(log.work, "for the token", id="b", resources="x", limits="llm"))
+            assert waiting(one) | waiting(other) == {
+                "a": (WaitsFor.LOCKS, ("me",)),
+                "b": (WaitsFor.LIMITS, ("llm",)),
+            }
+        nursery.cancel_scope.deadline = 60
+    assert log.spans == {"first in line for the lock": (0.5, 1.5), "for the token": (1.5, 2.5)}
+
+
 async def test_rates_pace_the_starts_of_tasks_and_a_permit_is_spent_once(autojump_clock):
     rate = RateLimit("rpm", 1, per=10)
     log = Log()

@@ -338,4 +338,9 @@ class Floor:
         # Both are for this child alone, which has a context of its own and does nothing afterwards.
         set_current_voice(Hearing(self, current_voice(), job, self._ledger))
         set_current_signal(self.signal)
-        return await perform(job, self._ledger.retried)
+        return await perform(job, self._retried)
+
+    def _retried(self, job: Job, error: Exception, delay: float) -> None:
+        self._ledger.retried(job, error, delay)
+        if self.stalls is not None:
+            self.stalls.look_again()

@@ -58,6 +58,7 @@ class Job(Entry):
         "status",
         "task",
         "tokens",
+        "tried_at",
         "why_cancelled",
     )
 
@@ -90,6 +91,8 @@ class Job(Entry):
         self.queued_at = trio.current_time()
         self.started_at: float | None = None
         self.attempts = 0
+        # When its latest try began.
+        self.tried_at: float | None = None
         # What it has told: how far it is, when it said so, and when it said anything.
         self.done = 0.0
         self.done_at = self.beat_at = self.queued_at
@@ -114,6 +117,11 @@ class Job(Entry):
         self.stage = Stage.RUNNING
         self.started_at = self.beat_at = self.done_at = now
 
+    def begin_try(self, now: float) -> None:
+        """Note that its function is called once more."""
+        self.attempts += 1
+        self.tried_at = now
+
     def told(self, done: float, note: str, now: float) -> None:
         """Note how far it is."""
         self.done, self.done_at, self.note = done, now, note
@@ -126,7 +134,7 @@ class Job(Entry):
 
     def seconds_left(self, now: float) -> float | None:
         """Return how long it will take by its own word."""
-        return None if self.started_at is None else seconds_left(self.started_at, self.done_at, self.done, now)
+        return None if self.tried_at is None else seconds_left(self.tried_at, self.done_at, self.done, now)
 
     def end(self, status: TaskStatus, value: Any, error: Exception | None, now: float) -> TaskResult[Any]:
         """Note how it ended. The result is not kept: it belongs to the caller."""

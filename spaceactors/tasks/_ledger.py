@@ -56,7 +56,7 @@ class Ledger:
 
     def retried(self, job: Job, error: Exception, delay: float) -> None:
         """Note that a task is tried again."""
-        job.done = 0.0
+        job.done, job.note = 0.0, ""
         job.beat(trio.current_time())
         self.publish(TaskRetried, job, error, job.attempts, delay)
 

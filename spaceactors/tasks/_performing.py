@@ -70,7 +70,7 @@ async def perform(job: Job, retried: Callable[[Job, Exception, float], object]) 
 
 async def _tried(job: Job, retried: Callable[[Job, Exception, float], object]) -> Any:
     while True:
-        job.attempts += 1
+        job.begin_try(trio.current_time())
         try:
             return await _called(job.task)
         except Exception as error:

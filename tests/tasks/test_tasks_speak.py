@@ -97,7 +97,23 @@ async def test_a_task_that_is_tried_again_begins_anew_with_its_progress(autojump
         nursery.start_soon(manager.run, [Task(shaky, retry=Retry(2, wait=lambda _: 5.0))])
         await trio.sleep(2)
         (task,) = manager.status().running
-        assert (task.progress, task.seconds_left, task.last_heartbeat) == (0.0, None, pytest.approx(1))
+        assert (task.progress, task.note, task.seconds_left) == (0.0, "", None)
+        assert task.last_heartbeat == pytest.approx(1)
+
+
+async def test_E6_the_time_left_of_a_second_try_has_nothing_of_the_first(autojump_clock):
+    async def shaky():
+        await trio.sleep(100)
+        if manager.status().running[0].attempt == 1:
+            raise ValueError
+        progress(0.5)
+        await trio.sleep(100)
+
+    async with open_task_manager() as manager, trio.open_nursery() as nursery:
+        nursery.start_soon(manager.run, [Task(shaky, retry=Retry(2, wait=lambda _: 700.0))])
+        await trio.sleep(901)
+        (task,) = manager.status().running
+        assert task.seconds_left == pytest.approx(99)
 
 
 async def test_E6_all_tasks_together_have_a_progress_and_an_end_in_sight(autojump_clock):
@@ -228,6 +244,15 @@ async def test_a_task_that_spoke_again_is_told_when_it_stalls_again(autojump_clo
     assert [event.at for event in seen if isinstance(event, TaskStalled)] == pytest.approx([10, 25])
 
 
+async def test_a_second_try_that_says_nothing_is_told_too_after_a_first_that_has_stalled(autojump_clock):
+    async def silent():
+        await trio.sleep(15)
+        raise ValueError
+
+    seen = await events_of(Task(silent, retry=Retry(2)), stalled_after=10)
+    assert [event.at for event in seen if isinstance(event, TaskStalled)] == pytest.approx([10, 25])
+
+
 async def test_each_of_several_tasks_is_told_in_its_own_time(autojump_clock):
     async def late(seconds):
         await trio.sleep(seconds)
@@ -271,7 +296,7 @@ async def test_E6_events_tell_the_life_of_a_task(autojump_clock):
     ]
     assert {event.agent for event in own} == {"a"}
     assert (own[2].attempt, own[2].delay, str(own[2].error)) == (1, 3.0, "once")
-    assert (own[3].done, own[3].note, own[3].seconds_left) == (0.5, "half", pytest.approx(5))
+    assert (own[3].done, own[3].note, own[3].seconds_left) == (0.5, "half", pytest.approx(1))
     assert own[4].result.value == "done"
     assert [event.waited for event in seen if isinstance(event, TaskStarted)] == pytest.approx([0, 6])
 

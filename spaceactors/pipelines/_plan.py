@@ -128,8 +128,9 @@ class ExecutionPlan:
             lines.append(f"    {_node(graph, 0)}")
         for place, group in enumerate(self.numbered_groups(), start=1):
             nodes = [f"    {_node(graph, number)}" for number in group]
-            if len(group) > 1 or self._contexts[group[0]] != INLINE:
-                title = _shown(f"{place}: {self._contexts[group[0]]}")
+            context = self.context_for(graph.stages[group[0]])
+            if len(group) > 1 or context != INLINE:
+                title = _shown(f"{place}: {context}")
                 nodes = [f'    subgraph g{place}["{title}"]', *("    " + node for node in nodes), "    end"]
             lines.extend(nodes)
         lines.extend(

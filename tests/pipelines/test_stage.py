@@ -238,7 +238,7 @@ def test_a_producer_runs_inline_or_in_a_thread(context):
         ({"retry": 3}, TypeError, "retry must be a Retry such as Retry(3), or None, not 3"),
         ({"cache": 100}, TypeError, "cache must be a Cache such as Cache(size=1000), or None, not 100"),
         ({"on_error": "skip"}, TypeError, "on_error must be OnError.RAISE or OnError.SKIP, not 'skip'"),
-        ({"on_error": double}, TypeError, "another function goes into fallback="),
+        pytest.param({"on_error": double}, TypeError, "another function goes into fallback=", id="function"),
         ({"ordered": 1}, TypeError, "ordered must be True or False, not 1"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",

@@ -30,7 +30,7 @@ from ._measure import ROUNDS, Result, compare, once, rate
 STAGE = 0.3  # seconds that each of three agents takes
 CALL = 0.05  # seconds of a call to the world
 CALLS, AT_ONCE = 20, 10
-ITEMS = 50_000
+ITEMS = 400_000
 BLOCK = bytes(1024)
 HASHES = 150_000  # about a tenth of a second of a processor's time
 PIECES = 16
@@ -216,7 +216,7 @@ SYNC = (first_sync, second_sync, third_sync)
 
 def colocated() -> Result:
     """Three trivial stages beside each other, over each in a place of its own."""
-    independent = partial(through, ITEMS // 10, "inline", *ASYNC)
+    independent = partial(through, ITEMS // 20, "inline", *ASYNC)
     return compare(
         "3 colocated stages, over 3 independent ones", 10, partial(through, ITEMS, None, *ASYNC), independent
     )

@@ -32,6 +32,10 @@ class Voice(Protocol):
         """Whether it has ended, while something that it started has not."""
         ...
 
+    def waits_for_caller(self) -> bool:
+        """Tell whether it can end only after the running Trio task, as far as that can be seen."""
+        ...
+
     def progress(self, done: float, note: str) -> None:
         """Hear how far it is."""
 

@@ -46,10 +46,11 @@ class Door:
         """Refuse a task of this manager: it would wait in a slot for others that may need one."""
         voice = current_voice()
         while voice is not None:
-            if voice.manager is self._floor:
+            if voice.manager is self._floor and voice.waits_for_caller():
                 raise TaskCycle(
                     f"{what}() was called in a task of the same manager, which keeps its slot while it waits for others"
-                    " that need one: open a manager of its own for them, or return and have them run afterwards"
+                    " that need one: open a manager of its own for them, or start the call in a nursery that does not"
+                    " end with the task"
                 )
             voice = voice.around
 

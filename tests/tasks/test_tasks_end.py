@@ -202,6 +202,53 @@ async def test_run_in_a_task_of_the_same_manager_is_refused_for_it_might_wait_fo
     assert [result.value for result in deep] == [TaskCycle, type(None)]
 
 
+async def test_a_task_may_start_tasks_in_a_nursery_that_does_not_end_with_it(autojump_clock):
+    order = []
+
+    async def visit(number):
+        await trio.sleep(1)
+        order.append(number)
+        if number < 4:
+            nursery.start_soon(manager.run, [Task(visit, 2 * number), Task(visit, 2 * number + 1)])
+
+    async with open_task_manager(1) as manager, trio.open_nursery() as nursery:
+        nursery.start_soon(manager.run, [Task(visit, 1)])
+    assert order == list(range(1, 8))
+
+
+async def test_what_a_task_has_left_behind_may_wait_for_tasks_after_its_end(autojump_clock):
+    results = []
+
+    async def later():
+        await trio.sleep(5)
+        async with manager.as_completed([Task(trio.sleep, 1)]) as coming:
+            results.extend([result async for result in coming])
+
+    async def leave():
+        nursery.start_soon(later)
+
+    async with open_task_manager(1) as manager, trio.open_nursery() as nursery:
+        await manager.run([Task(leave)])
+    assert [result.success for result in results] == [True]
+
+
+@pytest.mark.parametrize("abandon", [False, True])
+async def test_run_is_refused_in_what_a_task_waits_for_in_a_nursery_or_a_thread(abandon):
+    def in_thread():
+        trio.from_thread.run(manager.run, [])
+
+    async def by_thread():
+        await trio.to_thread.run_sync(in_thread, abandon_on_cancel=abandon)
+
+    async def by_nursery():
+        async with trio.open_nursery() as own:
+            own.start_soon(manager.run, [])
+
+    async with open_task_manager() as manager:
+        results = await manager.run([Task(by_thread), Task(by_nursery)])
+    assert [type(result.error) for result in results] == [TaskCycle, TaskCycle]
+
+
 # ---- with their manager
 
 

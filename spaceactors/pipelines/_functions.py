@@ -1,4 +1,4 @@
-"""What the functions of stages say of themselves: how they are called, and whether what they return is to be awaited.
+"""What functions say of themselves: how they are called, what they take, and whether what they return is to be awaited.
 
 Pure: it looks at declarations only.
 """
@@ -46,6 +46,19 @@ def _is_value(declared: Any) -> bool:
     if not isinstance(declared, type) or declared is object or declared is Any or hasattr(declared, "__await__"):
         return False
     return inspect.isclass(declared) and not getattr(declared, "_is_protocol", False)
+
+
+def misfit_of(fn: Any, count: int) -> inspect.Signature | None:
+    """Return what a function takes, if it cannot be called with so many arguments; None: it can, or does not tell."""
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):
+        return None  # some that are written in C do not tell
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return signature
+    return None
 
 
 def name_of_stage(fn: Any, name: object) -> str:

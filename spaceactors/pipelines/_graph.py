@@ -59,10 +59,6 @@ class Graph:
         """Return all stages whose results this one needs, however indirectly, and itself."""
         return _reached(number, self.upstream)
 
-    def needing(self, number: int) -> frozenset[int]:
-        """Return all stages that need this one's result, however indirectly, and itself."""
-        return _reached(number, self.downstream)
-
 
 def graph_of(name: str, source: Stage[Any], output: Stage[Any], beside: Iterable[Stage[Any]] = ()) -> Graph:
     """Build the graph of a pipeline.
@@ -146,7 +142,7 @@ def _check_sources(name: str, source: Stage[Any], wanted: Mapping[Stage[Any], Se
         for one in inputs:
             if one.kind in _SOURCES and one is not source:
                 msg = f"stage {stage.name!r} takes {one!r}, which is not what pipeline {name!r} is given: {source!r}"
-                raise PipelineError(msg)
+                raise PipelineError(f"{msg}; declare it once, for the stages and the pipeline")
     if source not in wanted:
         msg = f"pipeline {name!r}: nothing in it takes its input {source!r}"
         raise PipelineError(msg)

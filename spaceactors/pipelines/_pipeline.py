@@ -79,6 +79,9 @@ class Pipeline(Generic[I_contra, O_co]):
         if not isinstance(cast("object", name), str) or not name:
             msg = f"a pipeline's name must be a text that is not empty, not {name!r}"
             raise TypeError(msg)
+        if isinstance(cast("object", beside), Stage):
+            msg = f"beside must be a list of stages, such as [{cast('Any', beside).name}], not {beside!r}"
+            raise TypeError(msg)
         beside = tuple(beside)
         for stage in (input, output, *beside):
             if not isinstance(cast("object", stage), Stage):
@@ -235,6 +238,9 @@ class Pipeline(Generic[I_contra, O_co]):
         contexts: ContextPool | None = None,
     ) -> StreamReport:
         """Send all items of the source through, to a `Sink` or to nobody, and say how many. Arguments as of `open`."""
+        if source is None and self._graph.source.kind is StageKind.INPUT:
+            msg = f"process of pipeline {self.name!r} needs a source, for nobody else gives it items; or a Producer"
+            raise PipelineError(msg)
         async with self.open(source, buffer=buffer, limits=limits, contexts=contexts) as stream:
             await stream.wait_done()
         return stream.report

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, final
 from attrs import define, frozen
 
 from spaceactors.pipelines._call import called
+from spaceactors.pipelines._functions import misfit_of
 from spaceactors.pipelines._options import PipelineError
 from spaceactors.pipelines._pipeline import Pipeline
 
@@ -95,6 +96,10 @@ class Router(Generic[I_contra, O_co]):
                 raise TypeError(msg)
         if not callable(cast("object", choose)):
             msg = f"choose must be a function that names a route, not {choose!r}"
+            raise TypeError(msg)
+        taken = misfit_of(choose, 1)
+        if taken is not None:
+            msg = f"choose must be a function of the request, and {choose!r} takes {taken}"
             raise TypeError(msg)
         if default is not None and default not in routes:
             msg = f"the default {default!r} is no route: there are {_quoted(routes)}"

@@ -5,14 +5,13 @@ Pure: declarations; nothing runs here.
 
 from __future__ import annotations
 
-import inspect
 from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, cast, final, overload
 
 from spaceactors.pipelines._context import ContextKind
 from spaceactors.pipelines._context_send import misfit
-from spaceactors.pipelines._functions import is_pipeline, name_of_stage, wait_for
+from spaceactors.pipelines._functions import is_pipeline, misfit_of, name_of_stage, wait_for
 from spaceactors.pipelines._options import OnError, PipelineError, Rules, StageOptions, check_count, rules
 
 if TYPE_CHECKING:
@@ -361,8 +360,7 @@ def _check(stage: Stage[Any]) -> None:
     kind, fn = stage._kind, stage._fn
     for one in stage._inputs:
         if not isinstance(cast("object", one), Stage):
-            hint = f"; for a constant write functools.partial({stage.name}, ...)" if not callable(one) else ""
-            msg = f"stage {stage.name!r}: its inputs must be stages, not {one!r}{hint}"
+            msg = f"stage {stage.name!r}: its inputs must be stages, not {one!r}{_instead(stage, one)}"
             raise PipelineError(msg)
     if kind in {StageKind.INPUT, StageKind.BATCH}:
         return
@@ -377,6 +375,12 @@ def _check(stage: Stage[Any]) -> None:
         raise PipelineError(msg)
     _check_calls(stage)
     _check_context(stage)
+
+
+def _instead(stage: Stage[Any], given: object) -> str:
+    if is_pipeline(given):
+        return "; a pipeline is one as Stage(pipeline, ...)"
+    return "" if callable(given) else f"; for a constant write functools.partial({stage.name}, ...)"
 
 
 def _check_calls(stage: Stage[Any]) -> None:
@@ -394,15 +398,10 @@ def _check_calls(stage: Stage[Any]) -> None:
 
 
 def _check_arguments(stage: Stage[Any], fn: Callable[..., Any], what: str) -> None:
-    try:
-        signature = inspect.signature(fn)
-    except (TypeError, ValueError):
-        return  # some that are written in C do not tell
-    try:
-        signature.bind(*stage._inputs)
-    except TypeError:
-        msg = f"stage {stage.name!r} has {len(stage._inputs)} inputs, and {what} takes {signature}"
-        raise PipelineError(msg) from None
+    taken = misfit_of(fn, len(stage._inputs))
+    if taken is not None:
+        msg = f"stage {stage.name!r} has {len(stage._inputs)} inputs, and {what} takes {taken}"
+        raise PipelineError(msg)
 
 
 def _check_context(stage: Stage[Any]) -> None:

@@ -124,6 +124,7 @@ async def test_C2_the_options_of_a_run_reach_the_chosen_pipeline():
         (lambda: Router({"p": by_length}, choose=by_length), TypeError, "route 'p' must be a Pipeline, not <function"),
         (lambda: Router({7: pipeline("p")}, choose=by_length), TypeError, "routes are named by texts, not by 7"),
         (lambda: routed("quick"), TypeError, "choose must be a function that names a route, not 'quick'"),
+        (lambda: routed(lambda: "quick"), TypeError, "choose must be a function of the request, and <function"),
         (lambda: routed(default="slow"), ValueError, "the default 'slow' is no route: there are 'quick', 'deep'"),
     ],
 )

@@ -106,6 +106,11 @@ def test_a_function_as_input_is_refused_without_talk_of_constants():
     assert "constant" not in message
 
 
+def test_a_pipeline_as_input_is_refused_and_told_how_it_becomes_a_stage():
+    inner = Pipeline("inner", number, Stage(double, number))
+    assert refused(lambda: Stage(double, inner)).endswith("; a pipeline is one as Stage(pipeline, ...)")
+
+
 def test_a_batch_of_what_is_no_stage_is_refused():
     assert refused(lambda: Batch(double, 3)).startswith("stage 'batch': its inputs must be stages, not <function")
 

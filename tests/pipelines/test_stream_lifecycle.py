@@ -507,6 +507,11 @@ async def test_a_source_that_cannot_be_iterated_over_is_refused_before_anything_
             pass
 
 
+async def test_to_process_without_a_source_is_refused_instead_of_waiting_for_ever():
+    with pytest.raises(PipelineError, match=r"process of pipeline .* needs a source"):
+        await quick.process()
+
+
 async def test_a_pipeline_with_a_producer_takes_no_source():
     numbers = Producer(lambda: range(3), name="numbers")
     pipeline = Pipeline("p", numbers, Stage(at_once, numbers))

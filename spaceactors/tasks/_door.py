@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeVar, cast, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import trio
 
@@ -11,12 +10,15 @@ from spaceactors.tasks._call import Call
 from spaceactors.tasks._current import current_voice
 from spaceactors.tasks._errors import DuplicateTask, TaskCycle, TasksClosed, TasksFull
 from spaceactors.tasks._job import Job
-from spaceactors.tasks._task import Task
+from spaceactors.tasks._task import tasks_in
 from spaceactors.tasks._waves import claims_by
 from supervisors._lock_names import conflicts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from spaceactors.tasks._floor import Floor
+    from spaceactors.tasks._task import Task
     from spaceactors.tasks._waves import ResourceRule
     from supervisors import Limits, Locks
     from supervisors._lock_names import Claim
@@ -59,7 +61,7 @@ class Door:
         self.check_may_wait(what)
         if not self.open:
             raise TasksClosed(f"{what}() was called while the manager is draining, closed or not open yet")
-        batch = _checked(tasks, what)
+        batch = tasks_in(tasks, what)
         call = Call[T]()
         taken = {task.id for task in batch if task.id is not None}
         for task in batch:
@@ -125,13 +127,3 @@ class Door:
 
 def _first_conflict(claims: Iterable[Claim], held: Iterable[Claim]) -> tuple[Claim, Claim] | None:
     return next(((one, other) for one in claims for other in held if conflicts(one, other)), None)
-
-
-def _checked(tasks: Iterable[Task[T]], what: str) -> tuple[Task[T], ...]:
-    if isinstance(cast("object", tasks), Task) or not isinstance(cast("object", tasks), Iterable):
-        raise TypeError(f"{what}() takes tasks in a list, such as {what}([Task(fn, ...)]), not {tasks!r}")
-    batch = tuple(tasks)
-    for task in batch:
-        if not isinstance(cast("object", task), Task):
-            raise TypeError(f"{what}() takes tasks such as Task(fn, ...), not {task!r}")
-    return batch

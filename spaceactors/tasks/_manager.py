@@ -19,7 +19,7 @@ from spaceactors.tasks._floor import Floor
 from spaceactors.tasks._ledger import Ledger
 from spaceactors.tasks._looking import look
 from spaceactors.tasks._stalls import StallWatch
-from spaceactors.tasks._task import TaskStatus
+from spaceactors.tasks._task import TaskStatus, check_several
 from supervisors._checks import check_whole
 from supervisors._spec import check_name, check_seconds, check_timeout
 
@@ -127,6 +127,7 @@ class TaskManager:
 
         The tasks are taken from the iterable batch by batch. Raises what `run` raises; the batches before have run.
         """
+        check_several(tasks, "run_batches")
         check_whole("the size of a batch", size, least=1)
         self._door.check_may_wait("run_batches")
         coming = iter(tasks)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from spaceactors._actor import TurnLimits
 from spaceactors.tasks._manager import ManagerPlan, TaskManager
 from supervisors import ChildSpec, Limits, Locks, Restart, open_pool
 from supervisors._budget import Budget
@@ -70,7 +71,7 @@ def open_task_manager(
         name=name,
         max_concurrent=max_concurrent,
         locks=_locks_of(locks),
-        limits=limits if isinstance(limits, Limits) else Limits(limits),
+        limits=_limits_of(limits),
         rule=resources,
         max_waiting=max_waiting,
         ageing=ageing,
@@ -85,6 +86,15 @@ def _locks_of(locks: object) -> Locks:
     if not isinstance(locks, Locks):
         raise TypeError(f"locks must be Locks() that others use too, or None, not {locks!r}")
     return locks
+
+
+def _limits_of(limits: object) -> Limits:
+    if isinstance(limits, TurnLimits):
+        raise TypeError(
+            "self.limits are for the turn: have the function of a task hold them (async with self.limits.hold('llm')),"
+            " or give the actor Limits(...) by deps= and those to the manager"
+        )
+    return limits if isinstance(limits, Limits) else Limits(cast("Iterable[Limit | RateLimit]", limits))
 
 
 @asynccontextmanager

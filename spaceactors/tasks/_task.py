@@ -6,7 +6,7 @@ Pure: no Trio, no clock.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable  # noqa: TC003 (attrs resolves them)
+from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 from typing import Any, Generic, TypeVar, TypeVarTuple, cast, final
 
@@ -17,6 +17,7 @@ from spaceactors.tasks._checks import claims_for, names_in
 from supervisors import Priority
 from supervisors._spec import check_choice, check_name, check_run, check_seconds
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 Ts = TypeVarTuple("Ts")
 
@@ -121,6 +122,22 @@ def _check_options(agent: object, id_: object, timeout: object, priority: object
     check_choice("priority", Priority, priority)
     if retry is not None and not isinstance(retry, Retry):
         raise TypeError(f"retry must be a Retry such as Retry(3), or None, not {retry!r}")
+
+
+def check_several(tasks: object, what: str) -> None:
+    """Refuse what cannot be tasks to be taken one by one."""
+    if isinstance(tasks, Task) or not isinstance(tasks, Iterable):
+        raise TypeError(f"{what}() takes tasks in a list, such as {what}([Task(fn, ...)]), not {tasks!r}")
+
+
+def tasks_in(tasks: Iterable[Task[T]], what: str) -> tuple[Task[T], ...]:
+    """Return tasks that were given to `what`, checked."""
+    check_several(tasks, what)
+    batch = tuple(tasks)
+    for task in batch:
+        if not isinstance(cast("object", task), Task):
+            raise TypeError(f"{what}() takes tasks such as Task(fn, ...), not {task!r}")
+    return batch
 
 
 @final

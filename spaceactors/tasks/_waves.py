@@ -10,8 +10,8 @@ from typing import Any, cast, final
 
 from attrs import frozen
 
-from spaceactors.tasks._checks import claims_for
-from spaceactors.tasks._task import Resources, Task
+from spaceactors.tasks._checks import claims_for, names_in
+from spaceactors.tasks._task import Resources, Task, tasks_in
 from supervisors._lock_names import EXCLUDED, MARKS, Claim, marks_of
 
 ResourceRule = Callable[[Task[Any]], "Resources | Iterable[str]"]
@@ -47,7 +47,7 @@ def claims_by(task: Task[Any], rule: ResourceRule | None) -> tuple[Claim, ...]:
         return claims_for(said.names, said.shared)
     if isinstance(said, str) or not isinstance(said, Iterable):
         raise TypeError(f"the rule for resources must return names in a list, or Resources(...), not {said!r}")
-    names = tuple(cast("Iterable[str]", said))
+    names = names_in("what the rule for resources returns", cast("object", said), "file:src/a.py")
     return claims_for(names, ())
 
 
@@ -58,8 +58,11 @@ def plan_of(tasks: Iterable[Task[Any]], *, resources: ResourceRule | None = None
         tasks: in the order in which they would be handed over; those of a higher priority come first.
         resources: the rule for tasks that name none, as of `open_task_manager`.
 
+    Raises:
+        TypeError, ValueError: something is no task, or what the rule returned is no name.
+
     """
-    batch = sorted(tasks, key=lambda task: -task.priority)
+    batch = sorted(tasks_in(tasks, "plan_of"), key=lambda task: -task.priority)
     waves, groups = _Waves(), _Groups()
     for number, task in enumerate(batch):
         marks = marks_of(claims_by(task, resources))

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from spaceactors import Retry
+from spaceactors import Actor, Retry, handler, open_runtime
 from spaceactors.tasks import DuplicateTask, Resources, Task, TasksFull, open_task_manager
 from supervisors import Locks
 
@@ -96,7 +96,23 @@ async def test_run_takes_tasks_in_a_list(what):
         with pytest.raises(TypeError, match=r"as_completed\(\) takes tasks"):
             async with manager.as_completed(what):
                 pass
+        with pytest.raises(TypeError, match=r"run(_batches)?\(\) takes tasks"):
+            await manager.run_batches(what, 2)
         assert await manager.wait_all(0)
+
+
+async def test_the_limits_of_a_turn_are_no_limits_for_a_manager_and_the_error_says_what_is():
+    class Boss(Actor):
+        @handler
+        async def go(self) -> str:
+            try:
+                open_task_manager(limits=self.limits)
+            except TypeError as error:
+                return str(error)
+            return ""
+
+    async with open_runtime(Boss) as runtime:
+        assert "by deps=" in await runtime.space("boss").ask(Boss.go)
 
 
 async def test_a_batch_has_at_least_one_task():

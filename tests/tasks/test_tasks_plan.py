@@ -318,5 +318,11 @@ def test_E4_a_rule_says_what_tasks_need_that_name_nothing():
 def test_E4_a_rule_that_returns_no_names_is_told_so():
     with pytest.raises(TypeError, match="must return names in a list"):
         plan_of([Task(work)], resources=lambda _: "file:a")
-    with pytest.raises(TypeError, match="name of a lock"):
+    with pytest.raises(TypeError, match="what the rule for resources returns must be names"):
         plan_of([Task(work)], resources=lambda _: [3])
+
+
+@pytest.mark.parametrize("tasks", [Task(work), 3, [work]], ids=["task", "number", "function"])
+def test_a_plan_takes_tasks_in_a_list(tasks):
+    with pytest.raises(TypeError, match=r"plan_of\(\) takes tasks"):
+        plan_of(tasks)

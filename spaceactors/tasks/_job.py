@@ -94,9 +94,8 @@ class Job(Entry):
         # When its latest try began.
         self.tried_at: float | None = None
         # What it has told: how far it is, when it said so, and when it said anything.
-        self.done = 0.0
+        self.done, self.note = 0.0, ""
         self.done_at = self.beat_at = self.queued_at
-        self.note = ""
         self.stalled = False
         self.confidence: float | None = None
         self.evidence = list[object]()

@@ -10,6 +10,7 @@ from attrs import frozen
 from spaceactors.pipelines._at_once import at_once
 from spaceactors.pipelines._call import INLINE, Note, called
 from spaceactors.pipelines._chain import run_chain
+from spaceactors.pipelines._context import ContextKind
 from spaceactors.pipelines._flow import Exits
 from spaceactors.pipelines._options import OnError
 from spaceactors.pipelines._stage import StageKind
@@ -66,8 +67,13 @@ class Place:
             self._steps = tuple(
                 Step(number, call.stage._fn, call.stage._wait, counts[number]) for number, call in self._calls.items()
             )
-        elif len(calls) > 1 and all(call.stage._wait is not Wait.ALWAYS for call in calls):
+        elif len(calls) > 1 and self._is_away() and all(call.stage._wait is not Wait.ALWAYS for call in calls):
             self._chain = tuple((call.stage._fn, call.where) for call in calls)
+
+    def _is_away(self) -> bool:
+        """Tell whether it is not in the program's own event loop, whatever a pool calls its contexts."""
+        contexts = self.flow.world.contexts
+        return contexts is not None and contexts.kind_of(self._chained()[0].context) is not ContextKind.INLINE
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ import trio
 
 from spaceactors.pipelines._at_once import at_once
 from spaceactors.pipelines._stage import StageKind
+from spaceactors.pipelines._straight import AT_A_STRETCH
 from supervisors import draining
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ async def _gather(place: Place, inbox: Inbox, size: int, max_wait: float) -> Non
 async def _gather_more(inbox: Inbox, gathered: list[Item], size: int) -> None:
     try:
         while len(gathered) < size:
+            if not len(gathered) % AT_A_STRETCH:
+                await trio.lowlevel.cancel_shielded_checkpoint()
             try:
                 # What is there already is in, however short the time.
                 gathered.append(inbox.receive_nowait())

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import trio
 
 from spaceactors.pipelines import Batch, Input, OnError, Pipeline, Producer, Sink, Stage
+from spaceactors.pipelines._items import Item
+from spaceactors.pipelines._straight import AT_A_STRETCH
+from spaceactors.pipelines._workers import _gather_more
 from supervisors import ChildSpec, open_supervisor
 
 number = Input(int)
@@ -159,3 +164,23 @@ async def test_a_batch_that_fails_to_fill_when_cut_off_is_left_inside(autojump_c
             await stream.wait_done()
     report = stream.report
     assert (report.taken, report.delivered, report.left) == (3, 0, 3)
+
+
+async def test_law_8_others_run_at_least_once_in_64_items_of_a_batch():
+    """As where a slow stage behind has let a large buffer fill."""
+    send, receive = trio.open_memory_channel[Item](1000)
+    gathered, seen = [Item([], [], 1)], []
+    for _ in range(999):
+        send.send_nowait(Item([], [], 1))
+
+    async def look():
+        while True:
+            seen.append(len(gathered))
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look)
+        await _gather_more(receive, gathered, 1000)
+        nursery.cancel_scope.cancel()
+    # Who goes first in a pass of the scheduler is drawn by lot.
+    assert max(after - before for before, after in pairwise([1, *seen, 1000])) <= 2 * AT_A_STRETCH

@@ -57,6 +57,15 @@ async def all_of(pipeline, source, **options):
         return [result async for result in stream]
 
 
+async def test_what_another_place_at_home_gives_to_be_awaited_is_awaited():
+    def later(value: int):
+        return async_square(value)
+
+    pipeline = Pipeline("p", number, Stage(later, Stage(increment, number, context="home")))
+    async with open_context_pool(ContextSpec("home", "inline")) as contexts:
+        assert await all_of(pipeline, range(3), contexts=contexts) == [1, 4, 9]
+
+
 def chain(context, *fns):
     stage = number
     for place, fn in enumerate(fns):

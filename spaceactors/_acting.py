@@ -238,6 +238,20 @@ async def step(
     return result
 
 
+def run_name(turn: Worker, name: str) -> str:
+    """Return what a run of a pipeline is called in the journal: by the pipeline, and the how many-th of the turn it is.
+
+    Raises:
+        ValueError: another task of the turn has run it too: which of them is the first is chance, in each try anew.
+
+    """
+    number = turn.record.name_again(f"pipeline {name}")
+    if turn.record.name_again((f"pipeline {name}", trio.lowlevel.current_task())) != number:
+        msg = f"another task of this turn runs {name!r} too, and a second try could not tell the runs apart: give name="
+        raise ValueError(msg)
+    return name if number == 1 else f"{name}#{number}"
+
+
 async def _tried(
     fn: Callable[..., Awaitable[Any]],
     args: tuple[Any, ...],

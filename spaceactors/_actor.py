@@ -297,7 +297,14 @@ class Actor(Generic[S]):
         return result
 
     async def run_pipeline(
-        self, pipeline: Runnable[I, R], value: I, /, *, limits: Limits | None = None, contexts: Any = None
+        self,
+        pipeline: Runnable[I, R],
+        value: I,
+        /,
+        *,
+        name: str | None = None,
+        limits: Limits | None = None,
+        contexts: Any = None,
     ) -> R:
         """Run a pipeline, or what a router chooses, for one request; each stage is a step of this turn.
 
@@ -309,11 +316,14 @@ class Actor(Generic[S]):
         Args:
             pipeline: a `Pipeline` or a `Router` of `spaceactors.pipelines`.
             value: what it is run for.
+            name: what this run is called in the journal; None: as the pipeline is, and by which run of it this is. Two
+                tasks of a turn that run the same one need names, for which of them is the first is chance.
             limits: those that stages may name; None: the runtime's.
             contexts: an open `ContextPool`, where stages run in contexts.
 
         Raises:
             OutsideTurn: this is no turn, or one of a hook, which has no message.
+            ValueError: another task of this turn has run it under the same name.
             Exception: what a stage raised that is not to be skipped; see `Pipeline.run`.
 
         """
@@ -329,9 +339,8 @@ class Actor(Generic[S]):
             msg = f"a hook of {self._space.name} is a turn without a message, nothing is tried again: call run(...)"
             raise OutsideTurn(msg, space=self.handle)
         # Counted by runs: what one of them skips, another one of the same pipeline may come to.
-        number = turn.record.name_again(f"pipeline {pipeline.name}")
-        name = pipeline.name if number == 1 else f"{pipeline.name}#{number}"
-        return await pipeline.run_in_turn(value, step, name, limits=limits, contexts=contexts)
+        run = acting.run_name(turn, pipeline.name if name is None else name)
+        return await pipeline.run_in_turn(value, step, run, limits=limits, contexts=contexts)
 
     @overload
     async def suspend(self, name: str, question: object, /, *, answer: type[T], timeout: float | None = None) -> T: ...

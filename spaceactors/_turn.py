@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 from spaceactors._errors import OutsideTurn
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Hashable, Mapping, Sequence
 
     import trio
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spaceactors._timers import Timer
 
 
-_NONE: Mapping[str, Any] = MappingProxyType({})
+_NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
 @final
@@ -55,8 +55,8 @@ class TurnRecord:
         self.counts: Mapping[str, float] = _NONE
         # How often each call was asked: the count is part of the question's id.
         self.asked: Mapping[str, int] = _NONE
-        # How often each step or question of a name came up in this try.
-        self.named: Mapping[str, int] = _NONE
+        # How often each step or question of a name came up in this try, and who ran pipelines of a name how often.
+        self.named: Mapping[Hashable, int] = _NONE
         # How many steps and questions have begun in the turn's own task, and which came up.
         self.begun = 0
         self.visited: Collection[str] = ()
@@ -108,7 +108,7 @@ class TurnRecord:
             self.asked = {call: number}
         return number
 
-    def name_again(self, name: str) -> int:
+    def name_again(self, name: Hashable) -> int:
         """Return how often a step or question of this name came up in this try, this time included."""
         number = self.named.get(name, 0) + 1
         if isinstance(self.named, dict):

@@ -107,6 +107,26 @@ class Clerk(Actor[tuple[str, ...]], kind="clerk"):
             raise OSError("after the pipelines")
         return f"{before} {result.value} {after}"
 
+    @handler(max_attempts=5)
+    async def work_at_once(self, values: tuple[str, ...], *, named: bool, times: int = 1) -> str:
+        found: dict[str, str] = {}
+
+        async def run(value: str) -> None:
+            for _ in range(times):
+                result = await self.run_pipeline(self.world.pipelines[0], value, name=value if named else None)
+                found[value] = result.value
+
+        try:
+            async with trio.open_nursery() as nursery:
+                for value in values:
+                    nursery.start_soon(run, value)
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+        if self.world.crashes:
+            self.world.crashes -= 1
+            raise OSError("after the pipelines")
+        return " ".join(found[value] for value in values)
+
     async def note(self, what: str) -> str:
         self.world.done.append(what)
         await trio.lowlevel.checkpoint()
@@ -209,6 +229,32 @@ async def test_steps_before_and_after_keep_their_places_whichever_stage_ends_fir
 async def test_two_runs_of_one_pipeline_in_a_turn_are_recorded_apart(world):
     pipeline = world.diamond()
     assert (await ask(world, pipeline, pipeline)) == "both(left(x), right(x)) both(left(x), right(x))"
+    assert sorted(world.done) == ["both"] * 2 + ["left"] * 2 + ["right"] * 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_runs_in_several_tasks_of_a_turn_are_told_apart_by_their_names(world, seed):
+    """Which of them begins first differs from try to try; neither may get what the other one recorded."""
+    world.pipelines, world.crashes = [world.diamond()], 3
+    async with open_test_runtime(Clerk, deps=world, store=world.store, seed=seed) as runtime:
+        answer = await runtime.space("a").ask(Clerk.work_at_once, ("x", "y"), named=True)
+    assert answer == "both(left(x), right(x)) both(left(y), right(y))"
+    assert sorted(world.done) == ["both"] * 2 + ["left"] * 2 + ["right"] * 2
+
+
+async def test_runs_in_several_tasks_of_a_turn_without_names_are_refused(world):
+    world.pipelines = [world.diamond()]
+    async with opened(world) as runtime:
+        with pytest.raises(ActorCrashed) as caught:
+            await runtime.space("a").ask(Clerk.work_at_once, ("x", "y"), named=False)
+    assert "another task of this turn runs 'diamond' too" in str(caught.value.__cause__)
+
+
+async def test_one_task_beside_a_turn_s_own_may_run_a_pipeline_twice(world):
+    world.pipelines = [world.diamond()]
+    async with opened(world) as runtime:
+        answer = await runtime.space("a").ask(Clerk.work_at_once, ("x",), named=False, times=2)
+    assert answer == "both(left(x), right(x))"
     assert sorted(world.done) == ["both"] * 2 + ["left"] * 2 + ["right"] * 2
 
 

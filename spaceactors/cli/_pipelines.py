@@ -1,7 +1,7 @@
 """What the pipelines and routers have done that an actor's module names: for who talks to the actor."""
 
 import sys
-from typing import Any, cast
+from typing import Any
 
 from spaceactors import Actor
 from spaceactors.cli._report import plural
@@ -13,7 +13,7 @@ def figures_of(actor: type[Actor[Any]]) -> list[str]:
     lines: list[str] = []
     for one in {id(thing): thing for thing in vars(sys.modules[actor.__module__]).values()}.values():
         if isinstance(one, Router):
-            lines.extend(_routed(cast("Router[Any, Any]", one)))
+            lines.extend(_routed(one))  # pyright: ignore[reportUnknownArgumentType]
         elif isinstance(one, Pipeline):
             lines.extend(f"{one.name}: {one.statistics()}".splitlines())
     return lines

@@ -71,7 +71,14 @@ class StageCall:
 
     def within(self, context: str) -> StageCall:
         """Return the call for another context; what the stage remembers is the same."""
-        other = StageCall(self._pipeline, self.stage, context, self.tally)
+        return self._again(context, self.tally)
+
+    def apart(self, tally: StageTally) -> StageCall:
+        """Return the call for a stream, which counts for itself; what the stage remembers is the same."""
+        return self._again(self.context, tally)
+
+    def _again(self, context: str, tally: StageTally) -> StageCall:
+        other = StageCall(self._pipeline, self.stage, context, tally)
         other._flights = self._flights
         return other
 

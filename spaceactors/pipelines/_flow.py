@@ -36,9 +36,10 @@ class Flow:
         buffer: int,
     ) -> None:
         self.graph = graph
-        self.calls = calls
         self.world = world
         self.count = StreamCount(tuple(StageCount() for _ in graph.stages), trio.current_time())
+        counts = self.count.stages
+        self.calls = tuple(call and call.apart(count.tally) for call, count in zip(calls, counts, strict=True))
         self.failure: Exception | None = None
         # Around all that runs: once something has failed, the rest is cut off.
         self.scope = trio.CancelScope()

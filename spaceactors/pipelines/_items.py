@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, final
 
-from attrs import define, frozen
+from attrs import define, field, frozen
+
+from spaceactors.pipelines._tally import StageTally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,13 +56,18 @@ class SkippedItem:
 class StageProgress:
     """How far one stage of a stream is: items that it was given, that it is done with, and that it skipped.
 
-    The last figure is how many wait in front of the place in which it runs, if it is the first there.
+    `waiting` is how many stand in front of the place in which it runs, if it is the first there; `retries` counts the
+    tries after a first one that failed, `fallbacks` the items that its fallback answered, `cached` those whose result
+    was remembered or shared.
     """
 
     taken: int
     done: int
     skipped: int
     waiting: int
+    retries: int = 0
+    fallbacks: int = 0
+    cached: int = 0
 
 
 @final
@@ -134,6 +141,13 @@ class StageCount:
     taken: int = 0
     done: int = 0
     skipped: int = 0
+    # Of its calls, as far as streams tell of them.
+    tally: StageTally = field(factory=StageTally)
+
+    def progress(self, waiting: int) -> StageProgress:
+        """Return the figures of now."""
+        tally = self.tally
+        return StageProgress(self.taken, self.done, self.skipped, waiting, tally.retries, tally.fallbacks, tally.cached)
 
 
 @final
@@ -164,7 +178,7 @@ class StreamCount:
     def progress(self, graph: Graph, waiting: Mapping[int, int], now: float) -> StreamProgress:
         """Return the figures of now; `waiting` by number of the stage in front of which they stand."""
         stages = {
-            graph.stages[number].name: StageProgress(one.taken, one.done, one.skipped, waiting.get(number, 0))
+            graph.stages[number].name: one.progress(waiting.get(number, 0))
             for number, one in enumerate(self.stages)
             if number
         }

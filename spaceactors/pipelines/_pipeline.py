@@ -218,7 +218,9 @@ class Pipeline(Generic[I_contra, O_co]):
         drain, so is the stream. It ends with the error of the first stage that failed and is not to be skipped.
 
         Args:
-            source: the items; None: `stream.send(item)` gives them, or the pipeline's own `Producer` does.
+            source: the items; None: `stream.send(item)` gives them, or the pipeline's own `Producer` does. A generator
+                is closed when the stream takes nothing more, and so is what is async and can be closed, such as a
+                channel (give it a clone to keep yours); any other iterator can be gone on with.
             buffer: so many items wait in front of each place in which stages run, and behind the last.
             limits: as of `run`.
             contexts: as of `run`.

@@ -8,7 +8,8 @@ import pytest
 import trio
 from rich.console import Console
 
-from spaceactors.pipelines import Batch, Input, OnError, Pipeline, Sink, Stage, show_progress
+from spaceactors import Retry
+from spaceactors.pipelines import Batch, Cache, Input, OnError, Pipeline, Sink, Stage, StageStatistics, show_progress
 from spaceactors.pipelines._items import StreamProgress, StreamReport
 
 number = Input(int)
@@ -50,6 +51,28 @@ async def test_the_figures_tell_how_far_each_stage_is(autojump_clock):
         assert now.seconds == 5.5
         assert now.rate == pytest.approx(2 / 5.5)
         assert now.remaining == pytest.approx(8 / (2 / 5.5))
+
+
+async def test_the_figures_tell_of_tries_fallbacks_and_what_was_remembered_and_the_pipeline_s_do_not(autojump_clock):
+    tried = set[int]()
+
+    async def flaky(value: int) -> int:
+        if value not in tried:
+            tried.add(value)
+            raise OSError
+        return value
+
+    async def broken(_value: int) -> int:
+        raise OSError
+
+    first = Stage(flaky, number, retry=Retry(2), cache=Cache())
+    pipeline = Pipeline("p", number, Stage(broken, first, fallback=later))
+    async with pipeline.open([1, 2, 1, 2, 1]) as stream:
+        await stream.wait_done()
+    now = stream.progress().stages
+    assert (now["flaky"].retries, now["flaky"].cached) == (2, 3)
+    assert now["broken"].fallbacks == 5
+    assert pipeline.statistics().stages == {"flaky": StageStatistics(), "broken": StageStatistics()}
 
 
 async def test_the_figures_stand_still_once_all_is_done(autojump_clock):

@@ -222,6 +222,6 @@ def test_C6_the_command_line_talks_to_it() -> None:
     assert hello == "Hello! Ask me what our customers say."
     assert mocha.startswith("Mocha is $4.60. farid said")
     assert [line.split(" completed")[0] for line in told if " completed" in line] == [
-        "quick: 1 runs: 1",
-        "deep: 1 runs: 1",
+        "quick: 1 run: 1",
+        "deep: 1 run: 1",
     ]

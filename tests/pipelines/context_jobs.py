@@ -169,12 +169,17 @@ async def gone(pid):
 
 
 def workers():
-    """The processes that are left of ours; the tracker is Python's."""
+    """The processes that are left of ours; the tracker is Python's, and a database is other tests'."""
     import psutil
 
+    def is_ours(one):
+        try:
+            return one.name().startswith("python") and "resource_tracker" not in " ".join(one.cmdline())
+        except psutil.NoSuchProcess:
+            return False
+
     multiprocessing.active_children()  # collects the dead
-    ours = psutil.Process().children(recursive=True)
-    return [one for one in ours if "resource_tracker" not in " ".join(one.cmdline())]
+    return [one for one in psutil.Process().children(recursive=True) if is_ours(one)]
 
 
 def files():

@@ -7,7 +7,6 @@ import threading
 from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 import trio
 from attrs import define, field, frozen
@@ -19,6 +18,7 @@ from spaceactors.pipelines import OnError, Pipeline, Producer, Stage, StageSkipp
 from supervisors import ChildSpec, Limit, Limits, Restart, open_supervisor
 from supervisors.testing import seed_schedule
 from tests.pipelines import stream_jobs
+from tests.pipelines.context_jobs import workers
 from tests.pipelines.random_pipelines import Built, Failed, Spec, by_hand, fails, items_in, specs, unit_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -396,9 +396,7 @@ def what_runs():
     """Return what must not become more: busy threads, processes, open files."""
     gc.collect()  # what was cut off keeps its frames, and those a process's pipes, until then
     threads = {one for one in threading.enumerate() if not one.name.startswith("Trio thread")}
-    children = psutil.Process().children(recursive=True)
-    processes = {one for one in children if "resource_tracker" not in str(one.cmdline())}
-    return threads, processes, len(list(Path("/proc/self/fd").iterdir()))
+    return threads, set(workers()), len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.fixture(scope="module")

@@ -285,7 +285,8 @@ class Actor(Generic[S]):
         """Run a piece of work that a second try of this message must not run again; its result is recorded at once.
 
         Args:
-            name: what it is called in the journal; the same name again in one turn is another step.
+            name: what it is called in the journal; the same name again in one turn is another step, told apart by the
+                order in which they begin. Steps in several tasks of a turn need names of their own.
             fn: the async function.
             *args: its arguments.
             retry: how often to try it (once).

@@ -74,9 +74,10 @@ async def go_straight(
 
 
 def _course(functions: Sequence[Function], waits: set[Wait]) -> tuple[Course, Sequence[Any]]:
-    if waits == {Wait.NEVER}:
-        return _call_all, (*functions[:4], *[None] * (4 - len(functions)), tuple(enumerate(functions[4:], start=4)))
-    return (_await_all if waits == {Wait.ALWAYS} else _call_and_look), functions
+    if len(waits) != 1 or Wait.PERHAPS in waits:
+        return _call_and_look, functions
+    unrolled = (*functions[:4], *[None] * (4 - len(functions)), tuple(enumerate(functions[4:], start=4)))
+    return (_call_all if waits == {Wait.NEVER} else _await_all), unrolled
 
 
 async def _call_all(stretch: Stretch, values: Iterator[Any], functions: Sequence[Any]) -> None:
@@ -110,14 +111,26 @@ async def _call_all(stretch: Stretch, values: Iterator[Any], functions: Sequence
         stretch.done, stretch.at = done, at
 
 
-async def _await_all(stretch: Stretch, values: Iterator[Any], functions: Sequence[Function]) -> None:
+async def _await_all(stretch: Stretch, values: Iterator[Any], functions: Sequence[Any]) -> None:
+    """Call functions that are async, in the same way."""
+    first, second, third, fourth, rest = functions
     done, at = 0, None
     try:
         for value in values:
             at = 0
-            for fn in functions:
-                value = await fn(value)  # noqa: PLW2901  (one function's result is the next one's argument)
-                at += 1  # noqa: SIM113  (made anew for each item, that would cost more than the call)
+            result = await first(value)
+            if second is not None:
+                at = 1
+                result = await second(result)
+                if third is not None:
+                    at = 2
+                    result = await third(result)
+                    if fourth is not None:
+                        at = 3
+                        result = await fourth(result)
+                        if rest:
+                            for at, fn in rest:  # noqa: B007  (told in the end)
+                                result = await fn(result)
             done += 1
             at = None
             if done >= stretch.limit:

@@ -45,6 +45,18 @@ def straight(fns, items, *, end):
     return pipeline
 
 
+def end_of(kind, seen):
+    """A sink of the same kind as the stages: only together do they take the loop of that kind."""
+
+    def keep(value: int) -> None:
+        seen.append(value)
+
+    async def keep_waiting(value: int) -> None:
+        seen.append(value)
+
+    return {"plain": keep, "waiting": keep_waiting}.get(kind, seen.append)
+
+
 def figures(progress: StreamProgress):
     return {name: (one.taken, one.done) for name, one in progress.stages.items()}
 
@@ -54,7 +66,7 @@ def figures(progress: StreamProgress):
 @pytest.mark.parametrize("items", [0, 1, AT_A_STRETCH - 1, AT_A_STRETCH, AT_A_STRETCH + 1, 3 * AT_A_STRETCH])
 async def test_D6_all_items_go_through_all_functions(kind, length, items):
     seen = []
-    report = await straight([KINDS[kind]] * length, items, end=seen.append).process()
+    report = await straight([KINDS[kind]] * length, items, end=end_of(kind, seen)).process()
     assert seen == [value + length for value in range(items)]
     assert (report.taken, report.delivered, report.unread, report.left) == (items, items, 0, 0)
 
@@ -79,8 +91,11 @@ async def test_D7_an_error_tells_in_which_function_it_was_raised_and_all_are_cou
             raise Odd(value)
         return value + 1
 
+    async def breaking_later(value: int) -> int:
+        return breaking(value)
+
     fns = [fn] * (length + 1)
-    fns[at] = breaking
+    fns[at] = breaking_later if kind == "waiting" else breaking
     pipeline = straight(fns[:length], 200, end=fns[length])
     with pytest.raises(Odd) as caught:
         async with pipeline.open() as stream:

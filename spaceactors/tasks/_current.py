@@ -11,7 +11,7 @@ import trio
 from spaceactors.tasks._errors import OutsideTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class Voice(Protocol):
@@ -20,6 +20,11 @@ class Voice(Protocol):
     @property
     def manager(self) -> object:
         """Whose task it is; told apart by identity."""
+        ...
+
+    @property
+    def job(self) -> object:
+        """What its manager has of it; told apart by identity."""
         ...
 
     @property
@@ -55,6 +60,14 @@ _current: ContextVar[Voice | None] = ContextVar("spaceactors.tasks", default=Non
 def current_voice() -> Voice | None:
     """Return that of the surrounding task; None outside of one."""
     return _current.get()
+
+
+def voices() -> Iterator[Voice]:
+    """Return that of the surrounding task, and those of the tasks around it."""
+    voice = current_voice()
+    while voice is not None:
+        yield voice
+        voice = voice.around
 
 
 def set_current_voice(voice: Voice) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, final
 import trio
 
 from spaceactors.tasks._call import Call
-from spaceactors.tasks._current import current_voice
+from spaceactors.tasks._current import voices
 from spaceactors.tasks._errors import DuplicateTask, TaskCycle, TasksClosed, TasksFull
 from spaceactors.tasks._job import Job
 from spaceactors.tasks._task import tasks_in
@@ -46,15 +46,13 @@ class Door:
 
     def check_may_wait(self, what: str) -> None:
         """Refuse a task of this manager: it would wait in a slot for others that may need one."""
-        voice = current_voice()
-        while voice is not None:
+        for voice in voices():
             if voice.manager is self._floor and voice.waits_for_caller():
                 raise TaskCycle(
                     f"{what}() was called in a task of the same manager, which keeps its slot while it waits for others"
                     " that need one: open a manager of its own for them, or start the call in a nursery that does not"
                     " end with the task"
                 )
-            voice = voice.around
 
     def hand_over(self, tasks: Iterable[Task[T]], what: str) -> Call[T]:
         """Accept tasks, all or none."""

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 class Hearing:
     """What is called by `progress()` and its like in one task."""
 
-    __slots__ = ("_job", "_ledger", "_runs_in", "around", "manager")
+    __slots__ = ("_ledger", "_runs_in", "around", "job", "manager")
 
     def __init__(self, manager: Floor, around: Voice | None, job: Job, ledger: Ledger) -> None:
         self.manager = manager
         self.around = around
-        self._job = job
+        self.job = job
         self._ledger = ledger
         # A weak one: the Trio task has this in its context.
         self._runs_in = ref(current_task())
 
     @property
     def ended(self) -> bool:
-        return self._job.stage is Stage.ENDED
+        return self.job.stage is Stage.ENDED
 
     def waits_for_caller(self) -> bool:
         runs_in = self._runs_in()
@@ -45,20 +45,20 @@ class Hearing:
 
     def progress(self, done: float, note: str) -> None:
         self._look_again()
-        self._ledger.progressed(self._job, done, note)
+        self._ledger.progressed(self.job, done, note)
 
     def heartbeat(self) -> None:
         self._look_again()
-        self._job.beat(trio.current_time())
+        self.job.beat(trio.current_time())
 
     def confidence(self, share: float) -> None:
-        self._job.confidence = share
+        self.job.confidence = share
 
     def evidence(self, items: tuple[object, ...]) -> None:
-        self._job.evidence += items
+        self.job.evidence += items
 
     def _look_again(self) -> None:
-        if self._job.stalled and self.manager.stalls is not None:
+        if self.job.stalled and self.manager.stalls is not None:
             self.manager.stalls.look_again()
 
 

@@ -14,6 +14,7 @@ from attrs import frozen
 from trio.lowlevel import enable_ki_protection
 
 from spaceactors.tasks._checks import names_in
+from spaceactors.tasks._current import voices
 from spaceactors.tasks._door import Door
 from spaceactors.tasks._floor import Floor
 from spaceactors.tasks._ledger import Ledger
@@ -146,7 +147,7 @@ class TaskManager:
                 await self._floor.wait_ended(left)
 
     async def cancel(self, *, agent_ids: str | Iterable[str] = (), task_ids: str | Iterable[str] = ()) -> int:
-        """Cancel all tasks of some agents, and some tasks by id, and wait until they have ended.
+        """Cancel all tasks of some agents, and some tasks by id, and wait until they (but for the caller) have ended.
 
         Returns:
             How many were really cancelled, while they waited or ran, as their results say. One that ends in another
@@ -161,7 +162,9 @@ class TaskManager:
             raise TypeError('cancel() needs to know what: cancel(agent_ids="reviewer"), or cancel(task_ids=["a", "b"])')
         wanted = [job for job in self._floor.jobs.values() if job.agent in agents or job.id in ids]
         self._floor.cancel(wanted, "cancel() was called")
-        await self._floor.wait_ended(wanted)
+        # A task that cancels itself, and shields that, would wait for its own end.
+        own = {voice.job for voice in voices() if voice.waits_for_caller()}
+        await self._floor.wait_ended([job for job in wanted if job not in own])
         return sum(job.status is TaskStatus.CANCELLED for job in wanted)
 
     async def wait_all(self, timeout: float | None = None) -> bool:

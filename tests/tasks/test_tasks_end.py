@@ -127,6 +127,19 @@ async def test_E7_a_task_that_was_just_given_a_slot_can_be_cancelled(autojump_cl
     assert called == []
 
 
+async def test_E7_a_task_that_cancels_itself_in_a_shield_does_not_wait_for_its_own_end(autojump_clock):
+    async def leave():
+        with trio.CancelScope(shield=True):
+            counts.append(await manager.cancel(agent_ids="a"))
+
+    counts = []
+    async with open_task_manager() as manager:
+        with trio.fail_after(10):
+            results = await manager.run([Task(leave, agent="a"), Task(trio.sleep, 60, agent="a")])
+    assert counts == [1]
+    assert statuses(results) == ["succeeded", "cancelled"]
+
+
 async def test_E7_nothing_named_is_refused_for_it_might_mean_all_or_none():
     async with open_task_manager() as manager:
         with pytest.raises(TypeError, match="needs to know what"):

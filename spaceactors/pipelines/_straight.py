@@ -7,6 +7,7 @@ items. No clock, no channel, no cancel scope.
 from __future__ import annotations
 
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Any, final
 
 import trio
@@ -61,82 +62,63 @@ async def go_straight(
     count: Callable[[Stretch], object],
 ) -> None:
     """Take all items, call the functions for each, and count what was done after each stretch; it can be ended."""
-    course, prepared = _course(functions, set(waits))
+    course = _course(functions, set(waits))
     is_open = True
     while is_open and not stretch.is_last:
         stretch.done, stretch.at = 0, None
         try:
-            await course(stretch, values, prepared)
+            await course(stretch, values, functions)
             is_open = stretch.done == AT_A_STRETCH
         finally:
             count(stretch)
         await trio.lowlevel.checkpoint()
 
 
-def _course(functions: Sequence[Function], waits: set[Wait]) -> tuple[Course, Sequence[Any]]:
-    if len(waits) != 1 or Wait.PERHAPS in waits:
-        return _call_and_look, functions
-    unrolled = (*functions[:4], *[None] * (4 - len(functions)), tuple(enumerate(functions[4:], start=4)))
-    return (_call_all if waits == {Wait.NEVER} else _await_all), unrolled
+def _course(functions: Sequence[Function], waits: set[Wait]) -> Course:
+    if waits == {Wait.NEVER}:
+        return _unrolled(len(functions), "")
+    return _unrolled(len(functions), "await ") if waits == {Wait.ALWAYS} else _call_and_look
 
 
-async def _call_all(stretch: Stretch, values: Iterator[Any], functions: Sequence[Any]) -> None:
-    """Call functions that are not async: up to four, and a sequence of numbered ones.
+_LOOP = """\
+async def course(stretch, values, functions):
+    {names}, = functions
+    done = 0
+    try:
+        for value in values:
+{calls}
+            done += 1
+            if done >= stretch.limit:
+                break
+    except BaseException as error:
+        stretch.at = place_of(error)
+        raise
+    finally:
+        stretch.done = done
+"""
+# The line of the first call.
+_FIRST = 6
 
-    Those four are called by a line each, which CPython specialises: a loop over functions takes twice as long.
+
+@cache
+def _unrolled(count: int, wait: str) -> Course:
+    """Write the loop for so many functions of one kind, each called by a line of its own.
+
+    CPython specialises such lines: a loop over the functions takes twice as long. And the line of an error tells in
+    which of them it was raised, so that nothing has to be noted meanwhile.
     """
-    first, second, third, fourth, rest = functions
-    done, at = 0, None
-    try:
-        for value in values:
-            at = 0
-            result = first(value)
-            if second is not None:
-                at = 1
-                result = second(result)
-                if third is not None:
-                    at = 2
-                    result = third(result)
-                    if fourth is not None:
-                        at = 3
-                        result = fourth(result)
-                        if rest:
-                            for at, fn in rest:  # noqa: B007  (told in the end)
-                                result = fn(result)
-            done += 1
-            at = None
-            if done >= stretch.limit:
-                break
-    finally:
-        stretch.done, stretch.at = done, at
 
+    def place_of(error: BaseException) -> int | None:
+        trace = error.__traceback__
+        place = -1 if trace is None else trace.tb_lineno - _FIRST
+        return place if 0 <= place < count else None
 
-async def _await_all(stretch: Stretch, values: Iterator[Any], functions: Sequence[Any]) -> None:
-    """Call functions that are async, in the same way."""
-    first, second, third, fourth, rest = functions
-    done, at = 0, None
-    try:
-        for value in values:
-            at = 0
-            result = await first(value)
-            if second is not None:
-                at = 1
-                result = await second(result)
-                if third is not None:
-                    at = 2
-                    result = await third(result)
-                    if fourth is not None:
-                        at = 3
-                        result = await fourth(result)
-                        if rest:
-                            for at, fn in rest:  # noqa: B007  (told in the end)
-                                result = await fn(result)
-            done += 1
-            at = None
-            if done >= stretch.limit:
-                break
-    finally:
-        stretch.done, stretch.at = done, at
+    calls = "\n".join(f"            value = {wait}f{number}(value)" for number in range(count))
+    names = ", ".join(f"f{number}" for number in range(count))
+    namespace: dict[str, Any] = {"place_of": place_of}
+    exec(_LOOP.format(names=names, calls=calls), namespace)  # noqa: S102  (nothing of a user's goes into the text)
+    course: Course = namespace["course"]
+    return course
 
 
 async def _call_and_look(stretch: Stretch, values: Iterator[Any], functions: Sequence[Function]) -> None:

@@ -37,7 +37,7 @@ class Flow:
     ) -> None:
         self.graph = graph
         self.world = world
-        self.count = StreamCount(tuple(StageCount() for _ in graph.stages), trio.current_time())
+        self.count = StreamCount([StageCount() for _ in graph.stages], trio.current_time())
         counts = self.count.stages
         self.calls = tuple(call and call.apart(count.tally) for call, count in zip(calls, counts, strict=True))
         self.failure: Exception | None = None

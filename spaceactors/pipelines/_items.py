@@ -155,7 +155,7 @@ class StageCount:
 class StreamCount:
     """The counters of a stream."""
 
-    stages: tuple[StageCount, ...]
+    stages: list[StageCount]
     began: float
     # When it was over.
     ended: float | None = None

@@ -12,6 +12,7 @@ from spaceactors.pipelines._call import INLINE, Note, called
 from spaceactors.pipelines._chain import run_chain
 from spaceactors.pipelines._context import ContextKind
 from spaceactors.pipelines._flow import Exits
+from spaceactors.pipelines._items import StageCount
 from spaceactors.pipelines._options import OnError
 from spaceactors.pipelines._stage import StageKind
 from spaceactors.pipelines._straight import Stretch, Wait, go_straight
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from spaceactors.pipelines._call import StageCall
     from spaceactors.pipelines._flow import Flow
-    from spaceactors.pipelines._items import Item, StageCount
+    from spaceactors.pipelines._items import Item
 
 
 @final
@@ -171,33 +172,43 @@ class Place:
 
     async def run_straight(self, values: Iterator[Any], stretch: Stretch) -> None:
         """Take items and call the functions for each."""
-        steps = self._steps or ()
-        functions, waits = [step.fn for step in steps], [step.wait for step in steps]
+        steps, whole = self._steps or (), self.flow.count
+        # All stages have the same figures as long as nothing fails.
+        shared = StageCount()
+        for step in steps:
+            whole.stages[step.number] = shared
+
+        def count(done: int) -> None:
+            shared.taken += done
+            shared.done += done
+            whole.taken += done
+            whole.delivered += done
+
         try:
-            await go_straight(values, functions, waits, stretch, self._count_stretch)
-        except Exception as error:
-            if stretch.at is None:
-                self.mark_source(error)
-            else:
-                self._calls[steps[stretch.at].number].mark(error)
+            await go_straight(values, [step.fn for step in steps], [step.wait for step in steps], stretch, count)
+        except BaseException as error:
+            if stretch.at is not None:
+                self._cut_off(steps, stretch.at, shared)
+            if isinstance(error, Exception):
+                self._mark_straight(error, steps, stretch.at)
             raise
+
+    def _mark_straight(self, error: Exception, steps: tuple[Step, ...], at: int | None) -> None:
+        if at is None:
+            self.mark_source(error)
+        else:
+            self._calls[steps[at].number].mark(error)
+
+    def _cut_off(self, steps: tuple[Step, ...], at: int, shared: StageCount) -> None:
+        """Count an item that one of the stages was not done with."""
+        self.flow.count.taken += 1
+        for place, step in enumerate(steps):
+            own = StageCount(shared.taken + (place <= at), shared.done + (place < at))
+            self.flow.count.stages[step.number] = own
 
     def mark_source(self, error: BaseException) -> None:
         """Have an error tell that it was raised in the source."""
         error.add_note(f"in the source of pipeline {self.flow.graph.name!r}")
-
-    def _count_stretch(self, stretch: Stretch) -> None:
-        done, steps = stretch.done, self._steps or ()
-        for step in steps:
-            step.count.taken += done
-            step.count.done += done
-        if stretch.at is not None:
-            for step in steps[: stretch.at]:
-                step.count.done += 1
-            for step in steps[: stretch.at + 1]:
-                step.count.taken += 1
-        self.flow.count.taken += done + (stretch.at is not None)
-        self.flow.count.delivered += done
 
 
 def places_of(flow: Flow, groups: Iterable[tuple[int, ...]]) -> list[Place]:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     Function = Callable[..., Any]
-    Course = Callable[["Stretch", Iterator[Any], Sequence[Any]], Awaitable[None]]
+    Course = Callable[
+        [Iterator[Any], Sequence[Function], "Stretch", Callable[[int], object], Callable[[], Awaitable[None]]],
+        Awaitable[None],
+    ]
 
 # Law 8: others run at least once in so many items.
 AT_A_STRETCH = 64
@@ -33,14 +36,13 @@ class Wait(Enum):
 
 @final
 class Stretch:
-    """Some items in a row: how many are done, and in which function one more is, or was when it failed."""
+    """How far a course goes, and in which function it was when it failed."""
 
-    __slots__ = ("at", "done", "limit")
+    __slots__ = ("at", "limit")
 
     def __init__(self) -> None:
-        # After how many the stretch ends; 0: no further item is to be taken.
+        # After how many items others run; 0: no further item is to be taken.
         self.limit = AT_A_STRETCH
-        self.done = 0
         # Which of the functions; None: between two items.
         self.at: int | None = None
 
@@ -59,19 +61,12 @@ async def go_straight(
     functions: Sequence[Function],
     waits: Sequence[Wait],
     stretch: Stretch,
-    count: Callable[[Stretch], object],
+    count: Callable[[int], object],
 ) -> None:
-    """Take all items, call the functions for each, and count what was done after each stretch; it can be ended."""
-    course = _course(functions, set(waits))
-    is_open = True
-    while is_open and not stretch.is_last:
-        stretch.done, stretch.at = 0, None
-        try:
-            await course(stretch, values, functions)
-            is_open = stretch.done == AT_A_STRETCH
-        finally:
-            count(stretch)
-        await trio.lowlevel.checkpoint()
+    """Take all items, call the functions for each, and count what is done before others run; it can be ended."""
+    if not stretch.is_last:
+        await _course(functions, set(waits))(values, functions, stretch, count, trio.lowlevel.checkpoint)
+    await trio.lowlevel.checkpoint()
 
 
 def _course(functions: Sequence[Function], waits: set[Wait]) -> Course:
@@ -81,7 +76,7 @@ def _course(functions: Sequence[Function], waits: set[Wait]) -> Course:
 
 
 _LOOP = """\
-async def course(stretch, values, functions):
+async def course(values, functions, stretch, count, checkpoint):
     {names}, = functions
     done = 0
     try:
@@ -89,12 +84,16 @@ async def course(stretch, values, functions):
 {calls}
             done += 1
             if done >= stretch.limit:
-                break
+                count(done)
+                done = 0
+                await checkpoint()
+                if not stretch.limit:
+                    break
     except BaseException as error:
         stretch.at = place_of(error)
         raise
     finally:
-        stretch.done = done
+        count(done)
 """
 # The line of the first call.
 _FIRST = 6
@@ -121,23 +120,35 @@ def _unrolled(count: int, wait: str) -> Course:
     return course
 
 
-async def _call_and_look(stretch: Stretch, values: Iterator[Any], functions: Sequence[Function]) -> None:
+async def _call_and_look(
+    values: Iterator[Any],
+    functions: Sequence[Function],
+    stretch: Stretch,
+    count: Callable[[int], object],
+    checkpoint: Callable[[], Awaitable[None]],
+) -> None:
+    """Call functions of which some are async, or may be; the same loop by hand."""
     done, at = 0, None
     plain = set[type]()  # classes whose objects are surely nothing to await: asking each object costs more
     try:
         for value in values:
             at = 0
             for fn in functions:
-                value = fn(value)  # noqa: PLW2901
+                value = fn(value)  # noqa: PLW2901  (one function's result is the next one's argument)
                 if value.__class__ not in plain:
                     value = await _settled(value, plain)  # noqa: PLW2901
                 at += 1  # noqa: SIM113  (made anew for each item, that would cost more than the call)
             done += 1
             at = None
             if done >= stretch.limit:
-                break
+                count(done)
+                done = 0
+                await checkpoint()
+                if stretch.is_last:
+                    break
     finally:
-        stretch.done, stretch.at = done, at
+        stretch.at = at
+        count(done)
 
 
 async def _settled(value: Any, plain: set[type]) -> Any:

@@ -184,20 +184,44 @@ async def test_what_was_counted_before_a_cancellation_is_right(kind, autojump_cl
 
 async def test_a_function_declared_to_give_no_awaitable_is_taken_at_its_word():
     counted = []
-
-    def count(stretch):
-        counted.append((stretch.done, stretch.at))
-
     stretch = Stretch()
-    await go_straight(iter(range(130)), [plain, plain], [Wait.NEVER] * 2, stretch, count)
-    assert counted == [(64, None), (64, None), (2, None)]
+    await go_straight(iter(range(130)), [plain, plain], [Wait.NEVER] * 2, stretch, counted.append)
+    assert counted == [64, 64, 2]
+    assert stretch.at is None
+
+
+@pytest.mark.parametrize("wait", list(Wait))
+@pytest.mark.parametrize("inside", [True, False])
+async def test_what_is_ended_takes_no_further_item(wait, inside):
+    """By one of its functions, at once; by somebody else, when that has its turn."""
+    stretch, counted, values = Stretch(), [], iter(range(1000))
+
+    def look(value: int) -> int:
+        if inside and value == 10:
+            stretch.end()
+        return value
+
+    async def look_waiting(value: int) -> int:
+        return look(value)
+
+    async def end_soon():
+        stretch.end()
+
+    fn = look_waiting if wait is Wait.ALWAYS else look
+    async with trio.open_nursery() as nursery:
+        if not inside:
+            nursery.start_soon(end_soon)
+        await go_straight(values, [fn, fn], [wait] * 2, stretch, counted.append)
+    # Who goes first in a pass of the scheduler is drawn by lot.
+    assert sum(counted) in ({11} if inside else {AT_A_STRETCH, 2 * AT_A_STRETCH})
+    assert next(values) == sum(counted)
 
 
 async def test_what_was_ended_before_it_began_takes_nothing():
     stretch = Stretch()
     stretch.end()
     values = iter(range(3))
-    await go_straight(values, [plain], [Wait.NEVER], stretch, lambda stretch: None)
+    await go_straight(values, [plain], [Wait.NEVER], stretch, lambda done: None)
     assert list(values) == [0, 1, 2]
 
 

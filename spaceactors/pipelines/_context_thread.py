@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from inspect import isawaitable, iscoroutinefunction
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, cast, final
 
 import outcome
@@ -15,6 +15,7 @@ from trio.lowlevel import Abort, current_task, current_trio_token, reschedule, s
 from spaceactors._turn import here
 from spaceactors.pipelines._context import ContextKind, ContextUnavailable
 from spaceactors.pipelines._context_base import WorkerContext
+from spaceactors.pipelines._functions import is_async
 from supervisors._drain import set_current_signal
 
 if TYPE_CHECKING:
@@ -99,13 +100,6 @@ class _Loop:
         if self._token is not None:
             with suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._scope.cancel)
-
-
-def is_async(fn: object) -> bool:
-    """Tell whether calling it gives something to await, as far as it can be seen without calling it."""
-    while isinstance(fn, partial):
-        fn = fn.func
-    return iscoroutinefunction(fn) or iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
 async def _await(result: Awaitable[Any]) -> Any:

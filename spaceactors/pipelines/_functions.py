@@ -6,16 +6,37 @@ Pure: it looks at declarations only.
 from __future__ import annotations
 
 import inspect
+from enum import Enum
 from functools import partial
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, final, get_args, get_origin, get_type_hints
 
-from spaceactors.pipelines._straight import Wait
+
+@final
+class Wait(Enum):
+    """Whether what a function returns is to be awaited: known from how it is declared, or to be looked at each time."""
+
+    ALWAYS = "always"
+    NEVER = "never"
+    PERHAPS = "perhaps"
 
 
 def is_pipeline(fn: object) -> bool:
     """Tell whether something is a pipeline, without importing what one is."""
     return hasattr(fn, "run_stages") and hasattr(fn, "plan")
+
+
+def is_async(fn: Any) -> bool:
+    """Tell whether calling a function surely gives something to await, as far as can be seen without calling it."""
+    fn = _without_partial(fn)
+    call = getattr(fn, "__call__", None)  # noqa: B004  (of an object that is called, its method)
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call)
+
+
+def _without_partial(fn: Any) -> Any:
+    while isinstance(fn, partial):
+        fn = fn.func
+    return fn
 
 
 def wait_for(fn: Any) -> Wait:
@@ -24,11 +45,9 @@ def wait_for(fn: Any) -> Wait:
     A function that is declared to return something that cannot be awaited is taken at its word; not one that wraps
     another, for its declaration is that of the other, which may be async.
     """
-    while isinstance(fn, partial):
-        fn = fn.func
-    call = getattr(fn, "__call__", None)  # noqa: B004  (of an object that is called, its method)
-    if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call):
+    if is_async(fn):
         return Wait.ALWAYS
+    fn = _without_partial(fn)
     if hasattr(fn, "__wrapped__") or not (inspect.isfunction(fn) or inspect.ismethod(fn)):
         return Wait.PERHAPS
     try:
@@ -68,6 +87,5 @@ def name_of_stage(fn: Any, name: object) -> str:
             msg = f"name must be a text that is not empty, not {name!r}"
             raise TypeError(msg)
         return name
-    while isinstance(fn, partial):
-        fn = fn.func
+    fn = _without_partial(fn)
     return str(getattr(fn, "name" if is_pipeline(fn) else "__name__", type(fn).__name__))

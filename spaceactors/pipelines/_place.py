@@ -12,10 +12,11 @@ from spaceactors.pipelines._call import INLINE, Note, called
 from spaceactors.pipelines._chain import run_chain
 from spaceactors.pipelines._context import ContextKind
 from spaceactors.pipelines._flow import Exits
+from spaceactors.pipelines._functions import Wait
 from spaceactors.pipelines._items import StageCount
 from spaceactors.pipelines._options import OnError
 from spaceactors.pipelines._stage import StageKind
-from spaceactors.pipelines._straight import Stretch, Wait, go_straight
+from spaceactors.pipelines._straight import Stretch, go_straight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

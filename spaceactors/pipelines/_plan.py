@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, final
 from attrs import field, frozen
 
 from spaceactors.pipelines._context import ContextKind
+from spaceactors.pipelines._functions import Wait
 from spaceactors.pipelines._stage import StageKind
-from spaceactors.pipelines._straight import Wait
 from spaceactors.pipelines._tally import counted
 
 if TYPE_CHECKING:

@@ -6,11 +6,12 @@ items. No clock, no channel, no cancel scope.
 
 from __future__ import annotations
 
-from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any, final
 
 import trio
+
+from spaceactors.pipelines._functions import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -23,15 +24,6 @@ if TYPE_CHECKING:
 
 # Law 8: others run at least once in so many items.
 AT_A_STRETCH = 64
-
-
-@final
-class Wait(Enum):
-    """Whether what a function returns is to be awaited: known from how it is declared, or to be looked at each time."""
-
-    ALWAYS = "always"
-    NEVER = "never"
-    PERHAPS = "perhaps"
 
 
 @final

@@ -19,8 +19,7 @@ from spaceactors.pipelines import (
     Stage,
     StageKind,
 )
-from spaceactors.pipelines._functions import wait_for
-from spaceactors.pipelines._straight import Wait
+from spaceactors.pipelines._functions import Wait, wait_for
 from tests.pipelines.stage_jobs import add, async_double, count_all, double
 
 number = Input(int)

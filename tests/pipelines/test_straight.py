@@ -6,7 +6,8 @@ import pytest
 import trio
 
 from spaceactors.pipelines import Pipeline, Producer, Sink, Stage, StreamProgress
-from spaceactors.pipelines._straight import AT_A_STRETCH, Stretch, Wait, go_straight
+from spaceactors.pipelines._functions import Wait
+from spaceactors.pipelines._straight import AT_A_STRETCH, Stretch, go_straight
 
 
 class Odd(Exception):
